@@ -1,0 +1,1 @@
+"""Every knob, and the only place that reads the environment."""

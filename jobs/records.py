@@ -1,0 +1,142 @@
+"""The job record: what Redis keeps while a job lives, and what a caller reads of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from jobs.json_text import dump_json, load_json
+from jobs.states import JobState
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford base 32, as in a ULID
+
+
+def new_job_id() -> str:
+    """`job_` and a ULID: sorts by time, cannot be guessed."""
+    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
+    return "job_" + "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
+
+
+def format_time(unix: float | None) -> str | None:
+    """UTC with microseconds, as every time in the API."""
+    if unix is None:
+        return None
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """One job. Times are UNIX seconds; `error` is the common error body of a failed job.
+
+    `payload_codec` and the payload itself are not part of the record: a request may hold customer data.
+    `flight` is the key under which identical requests find this job while it runs.
+    """
+
+    id: str
+    project_id: int
+    user_id: int
+    kind: str
+    queue: str
+    created_at: float
+    state: JobState = JobState.QUEUED
+    source: str = "api"
+    parent_id: str | None = None
+    schedule_id: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    started_at: float | None = None
+    finished_at: float | None = None
+    expires_at: float = 0
+    cancel_requested: bool = False
+    attempt: int = 1
+    max_attempts: int = 3
+    promised: bool = False
+    result_status: int | None = None
+    result_headers: dict[str, str] = field(default_factory=dict)
+    error: dict[str, object] | None = None
+    request_id: str = ""
+    flight: str = ""
+    forced_at: float | None = None
+
+    def to_hash(self) -> dict[str, bytes]:
+        """The fields of the Redis hash; absent means null."""
+        return {
+            item.name: _encode(value)
+            for item in fields(self)
+            if (value := getattr(self, item.name)) is not None
+        }
+
+    @classmethod
+    def from_hash(cls, raw: Mapping[bytes, bytes]) -> Self | None:
+        """The record of a Redis hash; None when there is none, or not a whole one."""
+        known = {item.name for item in fields(cls)}
+        values: dict[str, Any] = {
+            name: load_json(value) for key, value in raw.items() if (name := key.decode()) in known
+        }
+        try:
+            return cls(**{**values, "state": JobState(values["state"])})
+        except (KeyError, TypeError):
+            return None
+
+    @property
+    def progress(self) -> dict[str, int]:
+        state = self.state
+        return {
+            "total": 1,
+            "done": int(state.final),
+            "queued": int(state is JobState.QUEUED),
+            "running": int(state is JobState.RUNNING),
+            "succeeded": int(state is JobState.SUCCEEDED),
+            "failed": int(state in (JobState.FAILED, JobState.EXPIRED)),
+            "canceled": int(state is JobState.CANCELED),
+        }
+
+    def address(self, base: str) -> str:
+        return f"{base}/api/environments/{self.project_id}/jobs/{self.id}/"
+
+    def links(self, base: str) -> dict[str, str]:
+        home = self.address(base)
+        rooms = ("result", "results", "events", "cancel")
+        return {"self": home, **{room: f"{home}{room}/" for room in rooms}}
+
+    def public(self, base: str) -> dict[str, object]:
+        """The job as the API shows it; `base` is the origin of absolute links."""
+        return {
+            "id": self.id,
+            "object": "job",
+            "kind": self.kind,
+            "state": str(self.state),
+            "source": self.source,
+            "parent_id": self.parent_id,
+            "schedule_id": self.schedule_id,
+            "metadata": self.metadata,
+            "created_at": format_time(self.created_at),
+            "started_at": format_time(self.started_at),
+            "finished_at": format_time(self.finished_at),
+            "expires_at": format_time(self.expires_at),
+            "cancel_requested": self.cancel_requested,
+            "attempt": self.attempt,
+            "max_attempts": self.max_attempts,
+            "progress": self.progress,
+            "partial_failure": False,
+            "result_status": self.result_status,
+            "error": self.error,
+            "request_id": self.request_id,
+            "links": self.links(base),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a waiting caller gets: status, extra headers, and the exact bytes of the body."""
+
+    status: int
+    content: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def _encode(value: object) -> bytes:
+    return dump_json(str(value) if isinstance(value, JobState) else value)
