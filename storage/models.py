@@ -1,0 +1,209 @@
+"""The tables of the metadata database, the same on SQLite and PostgreSQL.
+
+Everything else in `storage` reads and writes them; `migrations/` builds them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+# Written out in the query as well: a partial index serves only a condition with the same words.
+UNFINISHED = "promised AND state IN ('queued', 'running')"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, stored and read in UTC with microseconds; SQLite itself knows no zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    # JSON keeps the order of members; JSONB would not, and error bodies have a fixed order.
+    type_annotation_map = {  # noqa: RUF012 - read once by the base class
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON(none_as_null=True),
+        dict[str, bool]: JSON(none_as_null=True),
+        dict[str, int]: JSON(none_as_null=True),
+        dict[str, str]: JSON(none_as_null=True),
+        list[str]: JSON(none_as_null=True),
+        list[int]: JSON(none_as_null=True),
+        str: Text,
+    }
+
+
+class Project(Base):
+    __tablename__ = "projects"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    feature_flags: Mapped[dict[str, bool]] = mapped_column(default=dict)
+    ai_data_processing_approved: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime]
+
+
+class User(Base):
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(String(320), unique=True)
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime]
+
+
+class Membership(Base):
+    __tablename__ = "memberships"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+
+
+class ApiKey(Base):
+    """`projects` null: every project of the user."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    hash: Mapped[str] = mapped_column(String(71), unique=True)
+    label: Mapped[str] = mapped_column(String(40))
+    mask: Mapped[str] = mapped_column(String(16))
+    scopes: Mapped[list[str]]
+    projects: Mapped[list[int] | None]
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    last_rolled_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class PersistedFolder(Base):
+    __tablename__ = "persisted_folders"
+    __table_args__ = (UniqueConstraint("project_id", "user_id", "type"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    type: Mapped[str] = mapped_column(String(32))
+    protocol: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class JobRow(Base):
+    """One job. No foreign keys: a batch of records must not fail because of one of its rows.
+
+    `payload` is the request of a promised job, kept only until the job ends; it is never loaded by itself.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_newest", "project_id", "created_at", "id"),
+        Index("ix_jobs_created_at", "created_at"),
+        *(
+            Index(f"ix_jobs_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+            for name, columns, condition in (
+                ("unfinished", ("created_at", "id"), UNFINISHED),
+                ("parent_id", ("parent_id",), "parent_id IS NOT NULL"),
+                ("schedule_id", ("schedule_id",), "schedule_id IS NOT NULL"),
+            )
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[int]
+    user_id: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    source: Mapped[str] = mapped_column(String(16), default="api")
+    parent_id: Mapped[str | None] = mapped_column(String(64))
+    schedule_id: Mapped[str | None] = mapped_column(String(64))
+    job_metadata: Mapped[dict[str, str]] = mapped_column("metadata", default=dict)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    attempt: Mapped[int] = mapped_column(default=1)
+    max_attempts: Mapped[int] = mapped_column(default=3)
+    progress: Mapped[dict[str, int]]
+    partial_failure: Mapped[bool] = mapped_column(default=False)
+    result_status: Mapped[int | None]
+    result_headers: Mapped[dict[str, str]] = mapped_column(default=dict)
+    error: Mapped[dict[str, Any] | None]
+    request_id: Mapped[str] = mapped_column(String(128), default="")
+    flight: Mapped[str] = mapped_column(default="")
+    forced_at: Mapped[datetime | None]
+    queue: Mapped[str] = mapped_column(String(64))
+    promised: Mapped[bool] = mapped_column(default=False)
+    payload: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True, deferred_raiseload=True)
+    payload_meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class LedgerEntry(Base):
+    """One paid answer of a model. No foreign keys: what was spent is booked whatever became of the job."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        Index("ix_ledger_spend", "created_at", "project_id"),
+        Index("ix_ledger_job_id", "job_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    call_id: Mapped[str] = mapped_column(String(128), unique=True)
+    project_id: Mapped[int]
+    job_id: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(200))
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    total_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost_usd: Mapped[float | None] = mapped_column(Double)
+    attempt: Mapped[int]
+    kept: Mapped[bool]
+    created_at: Mapped[datetime]
