@@ -1,0 +1,1 @@
+"""What may be lost without harm: summaries, single flight, quotas; all in Redis or Valkey."""
