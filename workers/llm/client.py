@@ -1,0 +1,301 @@
+"""Ask an OpenAI-compatible model for a structured answer, and account for every answer that was paid for.
+
+Retries, limits and the breaker are ours (the SDK's own retries are off). Cutting an input that is too long,
+and all that concerns the content of a summary, is left to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import openai
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from workers.llm import errors, faults, metrics
+from workers.llm.faults import Fault
+from workers.llm.limits import Admission, Breaker, Quotas, Ticket, Unlimited, Verdict
+from workers.llm.model import Accept, Answer, Book, CallScope, PaidCall, Prompt, T
+from workers.llm.prices import Price, upper_bound_usd
+from workers.llm.question import Paid, Question
+from workers.llm.wire import Profile, exhausted_for_s, request_fields
+
+logger = logging.getLogger(__name__)
+
+LEAST_ATTEMPT_S = 0.05
+LONGEST_PAUSE_S = 60.0
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallPolicy:
+    """How often and how long one question is asked."""
+
+    max_attempts: int = 4
+    attempt_timeout_s: float = 60.0
+    backoff_base_s: float = 0.5
+    backoff_cap_s: float = 8.0
+
+
+def connect(
+    *,
+    api_key: str,
+    base_url: str,
+    connect_timeout_s: float,
+    attempt_timeout_s: float,
+    max_connections: int,
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> openai.AsyncOpenAI:
+    """The one client of a process for one base URL; close it with `await client.close()`."""
+    timeout = httpx2.Timeout(attempt_timeout_s, connect=connect_timeout_s)
+    limits = httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
+    http = (
+        openai.DefaultAioHttpClient(timeout=timeout, limits=limits)
+        if transport is None
+        else httpx2.AsyncClient(timeout=timeout, limits=limits, transport=transport)
+    )
+    return openai.AsyncOpenAI(
+        api_key=api_key, base_url=base_url, timeout=timeout, max_retries=0, http_client=http
+    )
+
+
+class OpenAIChat:
+    """One model of one provider. Cheap to make: connections belong to `client`, which all models share."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        client: openai.AsyncOpenAI,
+        book: Book,
+        policy: CallPolicy | None = None,
+        profile: Profile = "openai",
+        price: Price | None = None,
+        quotas: Quotas | None = None,
+        breaker: Breaker | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.name = name
+        self.policy = policy or CallPolicy()
+        self.profile = profile
+        self.price = price
+        self._create: Callable[..., Awaitable[Any]] = client.chat.completions.with_raw_response.create
+        self._book = book
+        self._quotas: Quotas = quotas or Unlimited()
+        self._breaker: Breaker = breaker or Unlimited()
+        self._sleep = sleep
+        self._jitter = wait_random_exponential(
+            multiplier=self.policy.backoff_base_s, max=self.policy.backoff_cap_s
+        )
+
+    async def ask(self, prompt: Prompt, accept: Accept[T], *, scope: CallScope) -> Answer[T]:
+        """Answers from the journal first, then from the provider, until one is accepted.
+
+        Raises:
+            LLMError: no usable answer in time; its class says why, its fields what was spent.
+        """
+        question = Question(
+            prompt, accept, scope, self.price, self.policy.max_attempts, prompt.max_output_tokens
+        )
+        try:
+            return await self._replay(question) or await self._retry(question)
+        except Fault as fault:
+            # The words of the provider may hold keys and prompts: they are for the debug log alone.
+            logger.debug("The call to the model failed.", exc_info=fault)
+            raise question.failure(fault.error, retry_after_s=fault.delay_s) from None
+
+    async def _replay(self, question: Question[T]) -> Answer[T] | None:
+        """Go through the answers that an earlier execution paid for; they are in the ledger already."""
+        journal = question.scope.journal
+        while journal is not None:
+            entry = await journal.read(question.paid + 1)
+            if entry is None:
+                return None
+            metrics.JOURNAL_REPLAYS.inc()
+            question.attempts += 1
+            try:
+                return question.judge(_replayed(question, entry), default_model=self.name)
+            except Fault as fault:
+                if not question.worth_another(fault):
+                    raise
+        return None
+
+    async def _retry(self, question: Question[T]) -> Answer[T]:
+        def again(error: BaseException) -> bool:
+            return isinstance(error, Fault) and question.worth_another(error)
+
+        def no_time_left(state: RetryCallState) -> bool:
+            return time.monotonic() + state.upcoming_sleep + LEAST_ATTEMPT_S > question.scope.deadline
+
+        retrying = AsyncRetrying(
+            sleep=self._sleep,
+            retry=retry_if_exception(again),
+            wait=self._delay,
+            stop=no_time_left,
+            before_sleep=_count_retry,
+            reraise=True,
+        )
+        answer: Answer[T] = await retrying(self._attempt, question)
+        return answer
+
+    def _delay(self, state: RetryCallState) -> float:
+        """The server's delay wins; unusable content needs no delay; everything else full jitter."""
+        fault = _fault_of(state)
+        if fault.delay_s is not None:
+            return fault.delay_s
+        return 0.0 if fault.content else float(self._jitter(state))
+
+    async def _attempt(self, question: Question[T]) -> Answer[T]:
+        """Room in the limits, a closed breaker, one request. What was reserved is settled in any case."""
+        _refuse_when_blocked(question, self._breaker.blocked_s())
+        ticket = await self._reserve(question)
+        paid: Paid | None = None
+        try:
+            admission = await self._breaker.admit()
+            _refuse_when_blocked(question, admission.retry_after_s)
+            if question.scope.before_call is not None:
+                await question.scope.before_call()
+            paid = await self._request(question, admission)
+            return await self._judge(question, paid)
+        finally:
+            tokens = paid.completion.usage.total_tokens if paid else 0
+            await ticket.settle(tokens=tokens, usd=(paid.cost_usd or 0.0) if paid else 0.0)
+
+    async def _reserve(self, question: Question[T]) -> Ticket:
+        scope, output = question.scope, question.max_output_tokens
+        started = time.monotonic()
+        ticket = await self._quotas.reserve(
+            project_id=scope.project_id,
+            job_id=scope.job_id,
+            on_demand=scope.on_demand,
+            tokens=question.input_tokens + output,
+            usd=upper_bound_usd(question.input_tokens, output, self.price),
+            job_cap_usd=scope.spend_cap_usd,
+            deadline=scope.deadline,
+        )
+        metrics.LIMITER_WAIT.observe(time.monotonic() - started)
+        if ticket.refusal == "budget":
+            raise question.failure(errors.BudgetExceeded)
+        if ticket.refusal == "price":
+            raise question.failure(errors.Misconfigured, detail="A spend cap needs a price for the model.")
+        if ticket.refusal == "rate":
+            raise question.failure(errors.OutOfQuota, retry_after_s=ticket.retry_after_s)
+        return ticket
+
+    async def _request(self, question: Question[T], admission: Admission) -> Paid:
+        """One request; breaker, shared limits and metrics learn how it went."""
+        verdict: Verdict = "neutral"
+        outcome = "canceled"
+        try:
+            raw, latency_ms = await self._call(question)
+            verdict, outcome = "success", "paid"
+        except Fault as fault:
+            verdict, outcome = fault.verdict, fault.reason
+            if fault.pause_s > 0:
+                await self._quotas.pause(min(fault.pause_s, LONGEST_PAUSE_S))
+            raise
+        finally:
+            metrics.REQUESTS.labels(self.name, outcome).inc()
+            await self._breaker.record(admission, verdict)
+            metrics.BREAKER_STATE.labels(self.name).set(self._breaker.open)
+        journal = question.scope.journal
+        if journal is not None:
+            await journal.write(question.paid + 1, _journaled(raw, latency_ms))
+        return question.receive(raw, latency_ms=latency_ms)
+
+    async def _call(self, question: Question[T]) -> tuple[bytes, float]:
+        """The body of a 200, and the time it took in milliseconds."""
+        left = question.scope.deadline - time.monotonic()
+        if left < LEAST_ATTEMPT_S:
+            raise question.failure(errors.LLMTimeout)
+        fields = request_fields(
+            question.prompt,
+            model=self.name,
+            profile=self.profile,
+            max_output_tokens=question.max_output_tokens,
+            explicit_cache=self.price is not None and self.price.writes_cost_extra,
+        )
+        question.attempts += 1
+        started = time.perf_counter()
+        metrics.INFLIGHT.inc()
+        try:
+            # The transport's read timeout starts again with each piece; this one covers the attempt.
+            async with asyncio.timeout(min(self.policy.attempt_timeout_s, left)):
+                # As extra body, the fields go out as they are: the SDK's walk over messages and schema
+                # takes as much CPU as the rest of the call.
+                response = await self._create(model=self.name, messages=[], extra_body=fields)
+        except Exception as error:
+            fault = faults.of_exception(error)
+            if fault is None:
+                raise
+            question.latency_ms += (time.perf_counter() - started) * 1000
+            raise fault from error
+        finally:
+            metrics.INFLIGHT.dec()
+            seconds = time.perf_counter() - started
+            metrics.SECONDS.labels(self.name).observe(seconds)
+        await self._heed(response.headers)
+        return response.content, seconds * 1000
+
+    async def _heed(self, headers: Mapping[str, str]) -> None:
+        """A provider says that nothing is left before it begins to answer 429."""
+        seconds = exhausted_for_s(headers)
+        if seconds > 0:
+            await self._quotas.pause(min(seconds, LONGEST_PAUSE_S))
+
+    async def _judge(self, question: Question[T], paid: Paid) -> Answer[T]:
+        """Accept or not, and book the line either way. No await comes between the journal and the booking."""
+        attempt, kept = question.paid, False
+        try:
+            answer = question.judge(paid, default_model=self.name)
+            kept = True
+            return answer
+        finally:
+            self._count(paid, kept=kept)
+            scope, completion = question.scope, paid.completion
+            model = completion.model or self.name
+            await self._book(
+                PaidCall(
+                    scope.project_id, scope.job_id, model, completion.usage, paid.cost_usd, attempt, kept
+                )
+            )
+
+    def _count(self, paid: Paid, *, kept: bool) -> None:
+        usage = paid.completion.usage
+        metrics.TOKENS.labels(self.name, "input").inc(usage.prompt_tokens)
+        metrics.TOKENS.labels(self.name, "output").inc(usage.completion_tokens)
+        metrics.COST.labels(self.name).inc(paid.cost_usd or 0.0)
+        if not kept:
+            metrics.PAID_DISCARDED.labels(self.name).inc()
+
+
+def _refuse_when_blocked(question: Question[T], seconds: float) -> None:
+    if seconds > 0:
+        raise question.failure(errors.LLMUnavailable, retry_after_s=seconds)
+
+
+def _fault_of(state: RetryCallState) -> Fault:
+    fault = state.outcome.exception() if state.outcome else None
+    if not isinstance(fault, Fault):
+        raise TypeError("only faults are retried")
+    return fault
+
+
+def _count_retry(state: RetryCallState) -> None:
+    metrics.RETRIES.labels(_fault_of(state).reason).inc()
+
+
+def _journaled(raw: bytes, latency_ms: float) -> bytes:
+    """The time in milliseconds on the first line, then the body as it came."""
+    return b"%.1f\n%b" % (latency_ms, raw)
+
+
+def _replayed(question: Question[T], entry: bytes) -> Paid:
+    latency_ms, _, raw = entry.partition(b"\n")
+    return question.receive(raw, latency_ms=float(latency_ms))

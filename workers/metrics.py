@@ -1,0 +1,19 @@
+"""Prometheus metrics of the worker processes. Labels never hold ids."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+JOB_SECONDS = Histogram("job_seconds", "Time from start to end of a job", ["kind", "state"])
+JOBS_RUNNING = Gauge("jobs_running", "Jobs at work in this process", ["kind"])
+JOBS_DROPPED = Counter("jobs_dropped", "Deliveries that were not run, by reason", ["kind", "reason"])
+JOBS_TAKEN_OVER = Counter("jobs_taken_over", "Jobs of lost workers, by what became of them", ["outcome"])
+SUMMARIES = Counter(
+    "summaries_total",
+    "Summaries by outcome: the cache status, or the code of the error",
+    ["type", "mode", "provider", "outcome"],
+)
+LINE_REFS = Counter(
+    "line_refs_total", "Line references of generated summaries, by what became of them", ["result"]
+)
+JOBS_SENT_AGAIN = Counter("jobs_sent_again", "Messages sent again because no worker had started the job")

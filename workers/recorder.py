@@ -1,0 +1,80 @@
+"""Write the rows of jobs and of paid answers, from streams in Redis to the database, off everybody's path."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from jobs.records import JobRecord
+from jobs.runs import RunStore
+from storage import jobs as job_rows
+from workers import ledger
+
+log = structlog.get_logger()
+
+IDLE_S = 0.1
+AFTER_FAULT_S = 1.0
+
+
+class Recorder:
+    """A thread of the maintenance worker. Several may run: writing a row twice changes nothing."""
+
+    def __init__(self, runs: RunStore, sessions: sessionmaker[Session]) -> None:
+        self._runs = runs
+        self._sessions = sessions
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="job-recorder", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def write_once(self) -> int:
+        """Write what job journal and ledger hold now; the number of entries dealt with."""
+        entries, records = self._runs.journal()
+        booked, bookings = self._runs.stream(ledger.STREAM)
+        try:
+            self._write(records, bookings)
+        except (DataError, IntegrityError):
+            # One entry that no row can hold must not keep back all that come after it.
+            self._write_singly(records, bookings)
+        self._runs.written(entries)
+        self._runs.written(booked, stream=ledger.STREAM)
+        return len(entries) + len(booked)
+
+    def _write(self, records: Sequence[JobRecord], bookings: Sequence[bytes]) -> None:
+        if not records and not bookings:
+            return
+        with self._sessions.begin() as session:
+            job_rows.record(session, records)
+            ledger.write(session, [ledger.read(raw) for raw in bookings])
+
+    def _write_singly(self, records: Sequence[JobRecord], bookings: Sequence[bytes]) -> None:
+        for record in records:
+            try:
+                self._write([record], [])
+            except (DataError, IntegrityError):
+                log.error("job_row_refused", job_id=record.id)
+        for booking in bookings:
+            try:
+                self._write([], [booking])
+            except (DataError, IntegrityError):
+                log.error("booking_refused")
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stop.wait(pause):
+            try:
+                pause = 0.0 if self.write_once() else IDLE_S
+            except (RedisError, SQLAlchemyError) as error:
+                # The entries stay in the journal; they are written when both are back.
+                log.warning("job_rows_not_written", error=type(error).__name__)
+                pause = AFTER_FAULT_S

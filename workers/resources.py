@@ -1,0 +1,106 @@
+"""What a worker process holds open: made once, at the first job, and closed at shutdown."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from redis import Redis
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from cache.connection import FaultCounter, blocking_cache_client, blocking_coordination_client
+from cache.texts import BlockingTextCache
+from config.settings import Settings, load_settings
+from jobs.runs import RunStore
+from storage.session import make_engine, make_sessions
+from workers.base import RunningJobs
+
+if TYPE_CHECKING:
+    from workers.summaries import SummaryRuntime
+
+ALONE_S = 20  # longer than any usual run; when its process is killed, the next run waits no longer than this
+
+
+class Resources:
+    """The composition root of a worker. What needs a connection is opened when it is first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._coordination: Redis = blocking_coordination_client(settings.redis_url)
+        self.runs = RunStore(
+            self._coordination,
+            lease_s=settings.job_lease_s,
+            result_ttl_s=settings.result_ttl_s,
+            queue_ttl_s=settings.queue_ttl_s,
+        )
+        self.running = RunningJobs(self.runs, interval_s=settings.job_heartbeat_s)
+        self.running.start()
+
+    @cached_property
+    def engine(self) -> Engine:
+        return make_engine(self.settings.effective_database_url)
+
+    @cached_property
+    def sessions(self) -> sessionmaker[Session]:
+        return make_sessions(self.engine)
+
+    @cached_property
+    def texts(self) -> BlockingTextCache:
+        settings = self.settings
+        client = blocking_cache_client(
+            settings.effective_cache_url, timeout_s=settings.summary_cache_timeout_s
+        )
+        faults = FaultCounter(skip_s=settings.summary_cache_skip_s)
+        return BlockingTextCache(client, faults=faults, ttl_s=settings.text_cache_ttl_s)
+
+    @cached_property
+    def summaries(self) -> SummaryRuntime:
+        # The model client takes half a second to import, which only the workers that use it should pay.
+        from workers.summaries import SummaryRuntime
+
+        return SummaryRuntime(self.settings, self.sessions)
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Whether this process is the one that may do `name` now, over all processes."""
+        lock = self._coordination.lock(f"tg:alone:{name}", timeout=ALONE_S, blocking=False)
+        chosen = lock.acquire()
+        try:
+            yield bool(chosen)
+        finally:
+            if chosen and lock.owned():
+                lock.release()
+
+    def close(self) -> None:
+        self.running.stop()
+        opened = self.__dict__
+        if "summaries" in opened:
+            self.summaries.close()
+        if "engine" in opened:
+            self.engine.dispose()
+        self._coordination.close()
+
+
+_lock = threading.Lock()
+_opened: dict[int, Resources] = {}
+
+
+def process_resources() -> Resources:
+    """The resources of this process; a forked child opens its own."""
+    pid = os.getpid()
+    with _lock:
+        if pid not in _opened:
+            _opened[pid] = Resources(load_settings())
+        return _opened[pid]
+
+
+def close_process_resources() -> None:
+    with _lock:
+        resources = _opened.pop(os.getpid(), None)
+    if resources is not None:
+        resources.close()

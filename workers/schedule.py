@@ -1,0 +1,26 @@
+"""What beat sends, and how often. Any number of beats may run: every task here is harmless when repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.kinds import MAINTENANCE_QUEUE
+
+TAKE_OVER = "tracegist.take_over_lost_jobs"
+RETENTION = "tracegist.remove_old_jobs"
+
+
+def beat_schedule() -> dict[str, dict[str, Any]]:
+    return {
+        "take-over-lost-jobs": _every(2, TAKE_OVER),
+        "remove-old-jobs": _every(3600, RETENTION),
+    }
+
+
+def _every(seconds: int, task: str) -> dict[str, Any]:
+    # A run that found no worker in time is dropped: the next one does the same work.
+    return {
+        "task": task,
+        "schedule": seconds,
+        "options": {"queue": MAINTENANCE_QUEUE, "expires": seconds * 2},
+    }

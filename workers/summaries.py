@@ -1,0 +1,300 @@
+"""Summaries in a worker process: the model client, the cache and the ledger, on one event loop.
+
+`workers/tasks/summarization.py` hands it checked requests; the work itself is in `workers/summarization`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import openai
+import structlog
+from redis.asyncio import Redis
+from sqlalchemy.orm import Session, sessionmaker
+
+from cache.breaker import BreakerRules, CircuitBreaker
+from cache.connection import FaultCounter, StoreGate, cache_client, coordination_client
+from cache.keys import content_fp, fingerprint, summary_key, text_fp
+from cache.quotas import CallQuotas, QuotaLimits
+from cache.summaries import Journal, Outcome, SummaryCache
+from config.settings import Settings
+from jobs.errors import TracegistError
+from jobs.summarization import (
+    EXTRACTIVE,
+    CacheFacts,
+    Generation,
+    LineRefCounts,
+    answer_body,
+    input_budget,
+)
+from jobs.summarization_request import SummarizationRequest
+from workers.event_loop import LoopThread
+from workers.ledger import Ledger
+from workers.llm.client import CallPolicy, OpenAIChat, connect
+from workers.llm.errors import LLMError
+from workers.llm.model import CallScope
+from workers.llm.prices import Price
+from workers.metrics import LINE_REFS, SUMMARIES
+from workers.orders import Order
+from workers.summarization.pipeline import Generated, generate, generate_extractive
+from workers.summarization.shown_text import ShownText, reduce_text, show_text
+from workers.summarization.tokens import estimate_tokens
+from workers.text_repr import RENDERER_VERSION
+
+log = structlog.get_logger()
+
+JUST_STARTED_S = 0.5
+
+
+class SummaryRuntime:
+    """Opened at the first summary of a process. `answer` may be called from many threads at once."""
+
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+        self._settings = settings
+        self._loop = LoopThread("summaries")
+        self._loop.run(self._open(settings, sessions))
+
+    def answer(self, order: Order) -> dict[str, object]:
+        """The 200 body of the request.
+
+        Raises:
+            TracegistError: what the caller is to read.
+        """
+        # Rendering computes, so it is done here, in the calling thread, and not on the loop.
+        budget = self._budget(order.request)
+        shown = show_text(
+            order.request.summarize_type,
+            order.request.data,
+            raw_bytes=order.raw_bytes,
+            budget_tokens=budget,
+        )
+        return self._loop.run(self._answer(order, shown, budget))
+
+    def close(self) -> None:
+        self._loop.run(self._close())
+        self._loop.stop()
+
+    # the loop's side -----------------------------------------------------------------------------
+
+    async def _open(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+        self._coordination: Redis = coordination_client(settings.redis_url)
+        self._cached: Redis = cache_client(
+            settings.effective_cache_url, timeout_s=settings.summary_cache_timeout_s
+        )
+        self._cache = SummaryCache(
+            self._cached,
+            self._coordination,
+            ttl_s=settings.summary_cache_ttl_s,
+            lease_s=settings.lease_s,
+            early_refresh_beta=settings.early_refresh_beta,
+            gate=StoreGate(
+                limit_s=settings.summary_cache_timeout_s,
+                faults=FaultCounter(skip_s=settings.summary_cache_skip_s),
+            ),
+        )
+        self._quotas = CallQuotas(self._coordination, _limits(settings))
+        self._ledger = Ledger(self._coordination, sessions)
+        self._client: openai.AsyncOpenAI | None = None
+        self._chats: dict[str, OpenAIChat] = {}
+
+    async def _close(self) -> None:
+        await self._cache.aclose()
+        await self._quotas.close()
+        if self._client is not None:
+            await self._client.close()
+        await self._coordination.aclose()
+        await self._cached.aclose()
+
+    async def _answer(self, order: Order, shown: ShownText, budget: int) -> dict[str, object]:
+        request = order.request
+        key = summary_key(order.project_id, request, base_url=self._settings.openai_base_url)
+        content = content_fp(request.data)
+        made: list[Generated] = []
+
+        async def compute(journal: Journal) -> Generation:
+            made.append(await self._generate(order, shown, fingerprint(content, key.variant), journal))
+            return made[-1].generation
+
+        async def rendered() -> str:
+            return text_fp(RENDERER_VERSION, shown.text)
+
+        try:
+            outcome = await self._cache.get_or_compute(
+                key,
+                content_fp=content,
+                text_fp=rendered,
+                budget_tokens=budget,
+                forced_at=order.forced_at,
+                owner=order.job_id,
+                compute=compute,
+                # The shim looks before it makes a job, unless the answer needs the text.
+                peeked=not request.include_text_repr,
+            )
+        except TracegistError as error:
+            _count(request, error.code)
+            if request.on_llm_failure == "error" or error.status == 500:
+                raise
+            return self._body(order, _fallback(order, shown, error), CacheFacts("miss"), charged=True)
+        _count(request, outcome.status)
+        if made:
+            _count_references(made[-1].generation.line_refs)
+        if outcome.discarded:
+            await self._ledger.discard(order.job_id)
+        return self._body(order, _as_shown(outcome, shown, made), outcome.facts(), charged=bool(made))
+
+    async def _generate(self, order: Order, shown: ShownText, print_: str, journal: Journal) -> Generated:
+        request = order.request
+        if request.model == EXTRACTIVE:
+            return generate_extractive(
+                summarize_type=request.summarize_type,
+                mode=request.mode,
+                data=request.data,
+                shown=shown,
+                requested_model=request.model,
+                fingerprint=print_,
+            )
+        began = time.monotonic()
+
+        async def still_wanted() -> None:
+            # A job that has just started is; after a wait or a failed attempt the store is asked.
+            if time.monotonic() - began > JUST_STARTED_S:
+                await asyncio.to_thread(order.check_canceled)
+
+        scope = CallScope(
+            order.project_id,
+            order.job_id,
+            on_demand=True,
+            deadline=time.monotonic() + self._settings.llm_deadline_s,
+            journal=journal,
+            before_call=still_wanted,
+        )
+        return await generate(
+            summarize_type=request.summarize_type,
+            mode=request.mode,
+            data=request.data,
+            focus=request.focus,
+            shown=shown,
+            chat=self._chat(request.model),
+            scope=scope,
+            requested_model=request.model,
+            fingerprint=print_,
+        )
+
+    def _chat(self, model: str) -> OpenAIChat:
+        if model not in self._chats:
+            self._chats[model] = self._make_chat(model)
+        return self._chats[model]
+
+    def _make_chat(self, model: str) -> OpenAIChat:
+        settings = self._settings
+        if self._client is None:
+            self._client = connect(
+                api_key=settings.openai_api_key,
+                base_url=settings.openai_base_url,
+                connect_timeout_s=settings.llm_connect_timeout_s,
+                attempt_timeout_s=settings.llm_attempt_timeout_s,
+                max_connections=max(256, settings.llm_concurrency),
+            )
+        rules = BreakerRules(
+            failures_in_a_row=settings.breaker_failures,
+            open_s=settings.breaker_open_s,
+            probe_s=settings.llm_attempt_timeout_s + 5,
+        )
+        cost = settings.llm_prices.get(model)
+        price = Price(cost.input, cost.output, cost.cached_input, cost.cache_write) if cost else None
+        return OpenAIChat(
+            model,
+            client=self._client,
+            book=self._ledger.book,
+            policy=CallPolicy(
+                max_attempts=settings.llm_max_attempts, attempt_timeout_s=settings.llm_attempt_timeout_s
+            ),
+            profile=settings.llm_profile,
+            price=price,
+            quotas=self._quotas,
+            breaker=CircuitBreaker(
+                self._coordination, base_url=settings.openai_base_url, model=model, rules=rules
+            ),
+        )
+
+    def _budget(self, request: SummarizationRequest) -> int:
+        return input_budget(
+            request.model,
+            request.mode,
+            windows=self._settings.llm_windows,
+            cap=self._settings.max_input_tokens,
+        )
+
+    def _body(
+        self, order: Order, generated: Generated, facts: CacheFacts, *, charged: bool
+    ) -> dict[str, object]:
+        request = order.request
+        return answer_body(
+            generated.generation,
+            summarize_type=request.summarize_type,
+            mode=request.mode,
+            entity_id=request.entity_id,
+            format=request.format,
+            cache=facts,
+            charged_usd=generated.generation.cost_usd if charged else 0,
+            total_ms=(time.time() - order.arrived) * 1000,
+            job_id=None if facts.status == "hit" else order.job_id,
+            text_repr=generated.shown.text if request.include_text_repr else None,
+        )
+
+
+def _limits(settings: Settings) -> QuotaLimits:
+    return QuotaLimits(
+        requests_per_minute=settings.llm_rpm,
+        tokens_per_minute=settings.llm_tpm,
+        project_requests_per_minute=settings.llm_project_rpm,
+        max_inflight=settings.llm_max_inflight,
+        spend_cap_usd=settings.llm_spend_cap_usd,
+    )
+
+
+def _count(request: SummarizationRequest, outcome: str) -> None:
+    provider = EXTRACTIVE if request.model == EXTRACTIVE else "openai"
+    SUMMARIES.labels(request.summarize_type, request.mode, provider, outcome).inc()
+
+
+def _count_references(counts: LineRefCounts) -> None:
+    for result in ("valid", "repaired", "relocated", "dropped", "unanchored"):
+        LINE_REFS.labels(result).inc(getattr(counts, result))
+
+
+def _fallback(order: Order, shown: ShownText, error: TracegistError) -> Generated:
+    """The offline summary in place of a failed one, with what the failed attempts took."""
+    request = order.request
+    generated = generate_extractive(
+        summarize_type=request.summarize_type,
+        mode=request.mode,
+        data=request.data,
+        shown=shown,
+        requested_model=request.model,
+        fingerprint="",
+        fallback_reason=error.code,
+    )
+    if not isinstance(error, LLMError):
+        return generated
+    spent = replace(
+        generated.generation,
+        usage=error.usage,
+        cost_usd=error.cost_usd,
+        latency_ms=error.latency_ms,
+        attempts=error.attempts,
+    )
+    return Generated(spent, generated.shown)
+
+
+def _as_shown(outcome: Outcome, shown: ShownText, made: list[Generated]) -> Generated:
+    """The summary with the text that its model saw, which may have been cut further than ours."""
+    if made and made[-1].generation == outcome.generation:
+        return made[-1]
+    for _ in range(2):
+        if shown.facts == outcome.generation.text:
+            break
+        shown = reduce_text(shown, estimate_tokens(shown.text) // 2)
+    return Generated(outcome.generation, shown)

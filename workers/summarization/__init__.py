@@ -1,0 +1,1 @@
+"""Numbered text to a summary whose every line reference resolves."""
