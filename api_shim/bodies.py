@@ -1,0 +1,89 @@
+"""Read a request body: its size, its type, its syntax, in that order; bounded while it is read."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from jobs.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
+
+_PARSE_HINT = (
+    'The body must be JSON, for example: -H "Content-Type: application/json" '
+    """-d '{"summarize_type": "trace", "data": {...}}'."""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Largest body as sent, and after gzip."""
+
+    max_bytes: int
+    max_decoded_bytes: int
+
+
+async def read_json_body(request: Request, *, limits: BodyLimits) -> bytes:
+    """The bytes of a JSON body after `Content-Encoding`; an empty body counts as `{}`.
+
+    Raises:
+        RequestTooLarge: decided from `Content-Length` when there is one, else while reading.
+        UnsupportedMediaType: not JSON, or an encoding other than gzip.
+        InvalidRequest: gzip that cannot be opened.
+    """
+    _check_declared_length(request, limits.max_bytes)
+    encoding = _content_encoding(request)
+    _check_content_type(request)
+    body = await _read(request, limits.max_bytes)
+    if encoding == "gzip":
+        body = _gunzip(body, limits.max_decoded_bytes)
+    return body if body.strip() else b"{}"
+
+
+def parse_error(reason: str) -> InvalidRequest:
+    return InvalidRequest(f"{reason} {_PARSE_HINT}")
+
+
+def _check_declared_length(request: Request, max_bytes: int) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _content_encoding(request: Request) -> str:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("gzip", "identity", ""):
+        raise UnsupportedMediaType("Bodies may be sent plain or with Content-Encoding: gzip.")
+    return encoding
+
+
+def _check_content_type(request: Request) -> None:
+    given = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if given not in ("", "application/json"):
+        raise UnsupportedMediaType("The body must be sent as application/json.")
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    chunks = bytearray()
+    async for chunk in request.stream():
+        chunks += chunk
+        if len(chunks) > max_bytes:
+            raise _too_large(max_bytes)
+    return bytes(chunks)
+
+
+def _gunzip(body: bytes, max_bytes: int) -> bytes:
+    opener = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        opened = opener.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise InvalidRequest("The body is not valid gzip.") from error
+    if len(opened) > max_bytes:
+        raise _too_large(max_bytes)
+    if not opener.eof:
+        raise InvalidRequest("The gzip body ends too early.")
+    return opened
+
+
+def _too_large(max_bytes: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The body is larger than {max_bytes:,} bytes.")

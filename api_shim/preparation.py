@@ -1,0 +1,97 @@
+"""From the bytes of a body to checked work: parse, check, fingerprint.
+
+Pure functions of bytes. Small bodies are prepared where they are; large ones in a process of their own,
+because a parser holds the interpreter for as long as it runs and every other caller would wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable, Collection
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from api_shim.bodies import parse_error
+from cache.keys import content_fp
+from jobs.errors import Unavailable
+from jobs.json_text import JsonSyntaxError, load_json
+from jobs.store import pack
+from jobs.summarization_request import SummarizationRequest, parse_summarization
+from jobs.text_repr import TextReprRequest, parse_text_repr
+
+T = TypeVar("T")
+
+INLINE_BYTES = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedText:
+    """`request` without its data, which the worker reads from the body itself."""
+
+    request: TextReprRequest
+    data_fp: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSummary:
+    """`request` without its data, as above."""
+
+    request: SummarizationRequest
+    content_fp: str
+
+
+def prepare_text_repr(raw: bytes) -> PreparedText:
+    request = parse_text_repr(parse(raw))
+    return PreparedText(replace(request, data={}), content_fp(request.data))
+
+
+def prepare_summarization(raw: bytes, *, default_model: str, models: Collection[str]) -> PreparedSummary:
+    request = parse_summarization(parse(raw), default_model=default_model, models=models)
+    return PreparedSummary(replace(request, data={}), content_fp(request.data))
+
+
+def parse(raw: bytes) -> object:
+    """The parsed body.
+
+    Raises:
+        InvalidRequest: `parse_error`, with what is wrong and an example that works.
+    """
+    try:
+        return load_json(raw)
+    except JsonSyntaxError as error:
+        raise parse_error(str(error)) from None
+
+
+class Preparer:
+    """Runs the functions above, here or in a child process, which starts with the first large body."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def run(self, prepare: Callable[[bytes], T], raw: bytes) -> T:
+        if len(raw) <= INLINE_BYTES:
+            return prepare(raw)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._child(), partial(prepare, raw))
+        except BrokenProcessPool as error:
+            self._pool = None
+            raise Unavailable("The body could not be read this time; try again.", retry_after_s=1) from error
+
+    async def pack(self, raw: bytes) -> bytes:
+        """The body as the worker gets it; compressing lets go of the interpreter, so a thread will do."""
+        return pack(raw) if len(raw) <= INLINE_BYTES else await asyncio.to_thread(pack, raw)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _child(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # spawn: a forked child would inherit the event loop's sockets.
+            self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        return self._pool

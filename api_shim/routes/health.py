@@ -1,0 +1,66 @@
+"""`/_health`, `/_ready`, `/metrics`: for those who run the service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import Response
+
+from api_shim.dependencies import Services, services_of
+from api_shim.errors import json_response
+from jobs.kinds import JOB_KINDS, MAINTENANCE_QUEUE
+
+router = APIRouter(tags=["operations"])
+
+CHECK_S = 2.0
+
+
+@router.get("/_health")
+async def health() -> Response:
+    """The process is up."""
+    return json_response({"status": "ok"})
+
+
+@router.get("/_ready")
+async def ready(request: Request) -> Response:
+    """Everything that requests need is there: 200, else 503 with the names of what is not."""
+    services = services_of(request)
+    missing = [*await _database(services), *await _workers(services)]
+    if missing:
+        return json_response({"status": "unavailable", "failing": missing}, status=503)
+    return json_response({"status": "ok", "failing": []})
+
+
+@router.get("/metrics")
+async def metrics() -> Response:
+    """Prometheus text format, of this process."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _database(services: Services) -> list[str]:
+    def ask() -> None:
+        with services.sessions() as session:
+            session.execute(text("SELECT 1"))
+
+    try:
+        async with asyncio.timeout(CHECK_S):
+            await asyncio.to_thread(ask)
+    except (SQLAlchemyError, TimeoutError):
+        return ["database"]
+    return []
+
+
+async def _workers(services: Services) -> list[str]:
+    # Without the maintenance worker no rows are written and no lost job is taken over.
+    queues = sorted({MAINTENANCE_QUEUE, *(kind.queue for kind in JOB_KINDS.values())})
+    try:
+        async with asyncio.timeout(CHECK_S):
+            alive = await services.queue.store.live_queues(queues)
+    except (RedisError, OSError, TimeoutError):
+        return ["redis"]
+    return [f"worker:{queue}" for queue in queues if queue not in alive]
