@@ -1,0 +1,1 @@
+"""The `tracegist` command."""

