@@ -1,0 +1,113 @@
+"""The commands as a person runs them: as processes, on real files."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.running import RunningStack, free_port, running_stack
+from tracegist.demo import example_traces
+
+LIMIT_S = 120
+
+
+def run(*arguments: str, stdin: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRACEGIST_")}
+    return subprocess.run(
+        [sys.executable, "-m", "tracegist", *arguments],
+        input=stdin,
+        env={**inherited, **environ},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def trace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("traces") / "trace.json"
+    file.write_text(json.dumps(example_traces()[0]))
+    return file
+
+
+def test_the_demo_shows_a_summary_whose_references_resolve(tmp_path: Path) -> None:
+    shown = run("up", "--once", "--data-dir", str(tmp_path / "data"), "--port", str(free_port()))
+
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    cited = re.findall(r"\[L(\d+)", shown.stdout)
+    assert len(cited) >= 3
+    assert "(no such line)" not in shown.stdout
+    for number in cited:
+        assert re.search(rf"^    L{number}  ", shown.stdout, re.MULTILINE)
+    assert "curl" in shown.stdout
+
+
+def test_render_prints_the_numbered_text_of_a_file(trace_file: Path) -> None:
+    shown = run("render", str(trace_file), "--line-numbers")
+
+    assert shown.returncode == 0
+    assert re.match(r"L0*1: ", shown.stdout)
+
+
+def test_render_reads_standard_input() -> None:
+    event = {"id": "e", "event": "$ai_generation", "properties": {"$ai_input": "hello"}}
+
+    shown = run("render", "-", stdin=json.dumps(event))
+
+    assert "hello" in shown.stdout
+
+
+@pytest.mark.parametrize("content", ["not json", "[]", '{"a": '])
+def test_render_refuses_what_is_no_trace(content: str) -> None:
+    refused = run("render", "-", stdin=content)
+
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    assert refused.stderr.strip()
+
+
+def test_summarize_without_a_key_says_what_is_needed(trace_file: Path) -> None:
+    refused = run("summarize", str(trace_file), TRACEGIST_KEY="")
+
+    assert refused.returncode == 2
+    assert "TRACEGIST_KEY" in refused.stderr
+
+
+def test_summarize_without_a_stack_says_so(trace_file: Path) -> None:
+    refused = run("summarize", str(trace_file), "--key", "x", "--url", f"http://127.0.0.1:{free_port()}")
+
+    assert refused.returncode == 1
+    assert "Nothing answers" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    with running_stack(tmp_path_factory.mktemp("cli") / "data") as running:
+        yield running
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "structured"])
+def test_summarize_prints_each_form(stack: RunningStack, trace_file: Path, form: str) -> None:
+    shown = run(
+        *("summarize", str(trace_file), "--format", form, "--url", stack.url),
+        *("--key", stack.keys["valid"], "--project", str(stack.projects["main"])),
+    )
+
+    assert shown.returncode == 0, shown.stderr
+    assert "L" in shown.stdout
+    if form == "structured":
+        assert len(json.loads(shown.stdout)["summary_bullets"]) >= 3
+    if form == "markdown":
+        assert shown.stdout.startswith("## Summary\n- ")
+
+
+def test_summarize_shows_the_servers_error(stack: RunningStack, trace_file: Path) -> None:
+    refused = run("summarize", str(trace_file), "--url", stack.url, "--key", stack.keys["wrong_scope"])
+
+    assert refused.returncode == 1
+    assert "permission_denied" in refused.stderr

@@ -1,0 +1,124 @@
+"""Settings, routes, metrics and job kinds are documented, and nothing else is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from api_shim.app import create_app
+from config.settings import Settings, variable_of
+from jobs.kinds import JOB_KINDS
+from jobs.states import JobState
+from scripts import settings_reference
+
+ROOT = Path(__file__).parents[3]
+REFERENCE = ROOT / "docs" / "reference"
+PACKAGES = ("api_shim", "cache", "config", "jobs", "storage", "tracegist", "workers")
+
+
+def rows(page: str) -> list[list[str]]:
+    """The table rows of a page, as cells."""
+    lines = (REFERENCE / page).read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [row for row in cells if not set(row[0]) <= {"-", ":"}]
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def metrics_in_code() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Exported names and labels of all Prometheus metrics."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            tree = ast.parse(path.read_text())
+            kinds = {
+                name.asname or name.name
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom) and node.module == "prometheus_client"
+                for name in node.names
+            }
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds:
+                    if not node.args or not isinstance(node.args[0], ast.Constant):
+                        continue
+                    name = str(node.args[0].value)
+                    if node.func.id == "Counter":
+                        name = f"{name.removesuffix('_total')}_total"
+                    labels = ast.literal_eval(node.args[2]) if len(node.args) > 2 else []
+                    yield name, tuple(labels)
+
+
+def test_settings_page_is_fresh() -> None:
+    assert (REFERENCE / "settings.md").read_text() == settings_reference.reference()
+
+
+def test_every_setting_is_documented_with_a_meaning() -> None:
+    documented = {code(row[0])[0]: row[3] for row in rows("settings.md") if code(row[0])}
+
+    assert documented.keys() == {variable_of(name) for name in Settings.model_fields}
+    assert all(documented.values())
+
+
+def test_every_route_is_documented_with_its_scopes() -> None:
+    documented = {(*code(row[0])[0].split(), tuple(code(row[1]))) for row in rows("api.md") if "/" in row[0]}
+    served = {
+        (method.upper(), path, tuple(scope for scope in operation.get("x-scopes", ()) if ":" in scope))
+        for path, operations in create_app(Settings()).openapi()["paths"].items()
+        for method, operation in operations.items()
+    }
+
+    assert documented == served
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    documented = {(code(row[0])[0], tuple(code(row[1]))) for row in rows("metrics.md") if code(row[0])}
+
+    assert documented == set(metrics_in_code())
+
+
+def test_every_job_kind_is_documented() -> None:
+    table = [row for row in rows("jobs.md") if len(row) == 7 and code(row[0])]
+    documented = {
+        code(row[0])[0]: [*(code(cell)[0] for cell in row[1:4]), *row[4:6], code(row[6])[0]] for row in table
+    }
+
+    assert documented == {
+        kind.name: [
+            kind.task,
+            kind.queue,
+            " ".join(kind.scopes),
+            f"{kind.time_limit_s}",
+            str(kind.max_attempts),
+            kind.timeout_code,
+        ]
+        for kind in JOB_KINDS.values()
+    }
+
+
+def test_every_state_is_documented() -> None:
+    text = (REFERENCE / "jobs.md").read_text()
+
+    assert [state for state in JobState if f"`{state}`" not in text] == []
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+
+    assert broken == []
+
+
+def test_decisions_are_short_and_of_one_form() -> None:
+    for page in sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")):
+        text = page.read_text()
+        headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert headings == ["Context", "Decision", "Consequences"], page.name
+        assert len(text.splitlines()) <= 60, page.name
