@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from api_shim.answering import end_of, job_response, live_job, preference_of, result_response
 from api_shim.dependencies import Access, Services, access_to, services_of
+from api_shim.documents.jobs import JOB_DELETE_DOCS, JOB_DETAIL_DOCS, JOB_LIST_DOCS, JOB_RESULT_DOCS
 from api_shim.errors import json_response
-from api_shim.openapi import JOB_DELETE_DOCS, JOB_DETAIL_DOCS, JOB_LIST_DOCS, JOB_RESULT_DOCS
 from api_shim.pagination import PageRequest, page_body, page_request
 from jobs.errors import Conflict, NotFound, PermissionDenied, ValidationFailed
 from jobs.kinds import JOB_KINDS, LATER_KINDS

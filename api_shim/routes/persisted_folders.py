@@ -11,8 +11,7 @@ from starlette.responses import Response
 
 from api_shim.bodies import read_json_body
 from api_shim.dependencies import Access, Services, in_project, services_of
-from api_shim.errors import json_response
-from api_shim.openapi import (
+from api_shim.documents.persisted_folders import (
     FOLDER_CHANGE_DOCS,
     FOLDER_DELETE_DOCS,
     FOLDER_DOCS,
@@ -20,6 +19,7 @@ from api_shim.openapi import (
     FOLDER_REPLACE_DOCS,
     FOLDER_UPSERT_DOCS,
 )
+from api_shim.errors import json_response
 from api_shim.pagination import page_body, page_request
 from api_shim.preparation import parse
 from jobs.errors import NotFound

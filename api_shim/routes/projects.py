@@ -11,8 +11,8 @@ from starlette.responses import Response
 from api_shim.auth import Caller
 from api_shim.bodies import read_json_body
 from api_shim.dependencies import Access, any_caller, in_project, services_of
+from api_shim.documents.projects import PROJECT_CHANGE_DOCS, PROJECT_DOCS, PROJECT_PAGE_DOCS
 from api_shim.errors import json_response
-from api_shim.openapi import PROJECT_CHANGE_DOCS, PROJECT_DOCS, PROJECT_PAGE_DOCS
 from api_shim.pagination import page_body, page_request
 from api_shim.preparation import parse
 from jobs.errors import NotFound, ValidationFailed

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from api_shim.answering import Work, answer, preference_of, result_response
 from api_shim.bodies import read_json_body
 from api_shim.dependencies import Access, Services, access_to, in_project, services_of
+from api_shim.documents.summarization import BATCH_CHECK_DOCS, INVALIDATE_DOCS, SUMMARIZATION_DOCS
 from api_shim.errors import json_response
-from api_shim.openapi import BATCH_CHECK_DOCS, INVALIDATE_DOCS, SUMMARIZATION_DOCS
 from api_shim.preparation import PreparedSummary, parse, prepare_summarization
 from cache.keys import content_fp, summary_key
 from cache.summaries import Hit, Negative

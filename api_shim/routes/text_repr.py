@@ -8,7 +8,7 @@ from starlette.responses import Response
 from api_shim.answering import Work, answer, preference_of, result_response
 from api_shim.bodies import read_json_body
 from api_shim.dependencies import access_to, services_of
-from api_shim.openapi import TEXT_REPR_DOCS
+from api_shim.documents.text_repr import TEXT_REPR_DOCS
 from api_shim.preparation import prepare_text_repr
 from cache.keys import text_key
 from jobs.kinds import TEXT_REPR
