@@ -62,7 +62,9 @@ def fake() -> Iterator[Provider]:
 
 @pytest.fixture(scope="module")
 def stack_settings(fake: Provider) -> Mapping[str, str]:
-    return provider_settings(fake)
+    # No call may time out, however slow the machine: enough of them would open the circuit breaker for all.
+    slow = {"TRACEGIST_LLM_ATTEMPT_TIMEOUT_S": "30", "TRACEGIST_LLM_DEADLINE_S": "45"}
+    return {**provider_settings(fake), **slow}
 
 
 @pytest.fixture(autouse=True)
@@ -97,9 +99,9 @@ def _running_job(client: httpx2.Client, fake: Provider, *, latency_ms: int) -> d
 
 
 def _arrived(fake: Provider) -> None:
-    """Wait until a call is in flight."""
+    """Wait for the test's own call: one of an earlier test may still be in flight."""
     deadline = time.monotonic() + 20
-    while fake.stats()["inflight"] == 0 and time.monotonic() < deadline:
+    while fake.stats()["requests"] == 0 and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
