@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from jobs.states import FINAL_STATES
+from jobs.event_scripts import EVENTS, FINAL
 
 RUNNING_KEY: Final = "tg:jobs:running"  # sorted set: job id -> when its lease runs out
 JOURNAL_KEY: Final = "tg:jobs:journal"  # stream: ids of jobs whose row in the database is to be written
@@ -46,12 +46,11 @@ def flight_key(digest: str) -> str:
     return f"tg:flight:{digest}"
 
 
-_FINAL = "local final = {" + ",".join(f"['\"{state}\"']=true" for state in sorted(FINAL_STATES)) + "}\n"
-
 # A refused submit leaves nothing behind. One that is repeated, its reply being lost, does not join itself.
 # With the broker in the same Redis the message goes along; else `broker` is empty.
 SUBMIT: Final = (
-    _FINAL
+    FINAL
+    + EVENTS
     + """
 local record, payload, queued, workers, flight = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local broker, message = KEYS[6], ARGV[6]
@@ -71,6 +70,7 @@ redis.call('HSET', record, unpack(ARGV, 7))
 redis.call('EXPIRE', record, ttl)
 redis.call('SET', payload, body, 'EX', ttl)
 redis.call('ZADD', queued, now, id)
+if recorded(record) then emit_state(record) end
 if broker ~= '' then redis.call('LPUSH', broker, message) end
 return {'queued', id}
 """
@@ -88,7 +88,8 @@ return 1
 # The record and the payload, when this worker may run the job; else only the word why not. A start that is
 # repeated with its token, because its reply was lost, is the same start.
 START: Final = (
-    _FINAL
+    FINAL
+    + EVENTS
     + """
 local record, payload, queued, running = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local journal, overtaken = KEYS[5], KEYS[6]
@@ -111,6 +112,7 @@ if state == '"running"' and runner ~= token then
 end
 redis.call('HSET', record, 'state', '"running"', 'started_at', ARGV[1], 'runner', token)
 redis.call('ZADD', running, now + lease, id)
+if runner ~= token and recorded(record) then emit_state(record) end
 if redis.call('HGET', record, 'promised') == 'true' then redis.call('XADD', journal, '*', 'id', id) end
 return {'started', redis.call('HGETALL', record), redis.call('GET', payload)}
 """
@@ -119,7 +121,8 @@ return {'started', redis.call('HGETALL', record), redis.call('GET', payload)}
 # First final write wins. The whole record travels along, so that a store that lost it gets it back; what was
 # learned of the job since the writer read it stays.
 FINISH: Final = (
-    _FINAL
+    FINAL
+    + EVENTS
     + """
 local record, payload, result, queued, running, journal, flight =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
@@ -137,6 +140,10 @@ if canceled == 'true' then redis.call('HSET', record, 'cancel_requested', cancel
 if promised == 'true' then redis.call('HSET', record, 'promised', promised) end
 redis.call('EXPIRE', record, ttl)
 if body ~= '' then redis.call('SET', result, body, 'EX', ttl) end
+if recorded(record) then
+  emit_state(record)
+  emit(record, 'done', '')
+end
 redis.call('DEL', payload)
 if flight ~= '' and redis.call('GET', flight) == id then redis.call('DEL', flight) end
 redis.call('XADD', journal, '*', 'id', id)
@@ -147,7 +154,9 @@ return 1
 
 # Give a lost job back to its queue. Answers the attempt that comes next; 0 when that was the last one, -1
 # when the job is not lost after all.
-REQUEUE: Final = """
+REQUEUE: Final = (
+    EVENTS
+    + """
 local record, queued, running = KEYS[1], KEYS[2], KEYS[3]
 local now, id = tonumber(ARGV[1]), ARGV[2]
 local until_ = redis.call('ZSCORE', running, id)
@@ -161,9 +170,11 @@ if attempt >= tonumber(redis.call('HGET', record, 'max_attempts')) then return 0
 redis.call('ZREM', running, id)
 redis.call('HSET', record, 'state', '"queued"', 'attempt', attempt + 1)
 redis.call('ZADD', queued, now, id)
+if recorded(record) then emit_state(record) end
 if redis.call('HGET', record, 'promised') == 'true' then redis.call('XADD', KEYS[4], '*', 'id', id) end
 return attempt + 1
 """
+)
 
 # Bring back a promised job from its row, unless the store knows it.
 RESTORE: Final = """

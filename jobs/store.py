@@ -14,7 +14,7 @@ from typing import Any, Literal
 import zstandard
 from redis.asyncio import Redis
 
-from jobs import scripts
+from jobs import event_scripts, scripts
 from jobs.envelopes import broker_list
 from jobs.records import JobRecord, JobResult
 from jobs.states import JobState
@@ -111,7 +111,8 @@ class JobStore:
         return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:
-        keys = (scripts.record_key(job_id), scripts.payload_key(job_id), scripts.result_key(job_id))
+        logs = (event_scripts.events_key(job_id), event_scripts.events_key(job_id, items=True))
+        keys = (scripts.record_key(job_id), scripts.payload_key(job_id), scripts.result_key(job_id), *logs)
         await self._redis.delete(*keys)
 
     async def live_queues(self, queues: Sequence[str]) -> set[str]:
