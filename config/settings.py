@@ -6,13 +6,17 @@ taken as they are, and `NAME_FILE` names a file that holds the value. An empty v
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from config.providers import KINDS, OAuthOptions
 
 WELL_KNOWN = {"redis_url", "database_url", "openai_api_key", "openai_base_url"}
 
@@ -136,7 +140,33 @@ class Settings(BaseModel):
     text_cache_ttl_s: Seconds = Field(3600, description="Life of a cached text representation.")
     ai_data_processing_approved: bool = Field(True, description="Off: no summaries for any project.")
 
-    @field_validator("allowed_hosts", "trusted_proxies", "cors_origins", "summary_models", mode="before")
+    # integrations
+    encryption_keys: tuple[str, ...] = Field(
+        (),
+        repr=False,
+        description="Keys that seal stored secrets, 32 bytes in url-safe base64. The first seals, all open. "
+        "Empty: the key that `tracegist up` made in the data folder; without that nothing starts.",
+    )
+    redirect_origins: tuple[str, ...] = Field(
+        (),
+        description="Origins, such as `https://app.example.com`, that `next` of a connect flow may lead to.",
+    )
+    twilio_base_url: str = Field("https://api.twilio.com", description="Address of the Twilio API.")
+    oauth: dict[str, OAuthOptions] = Field(
+        default_factory=dict,
+        repr=False,
+        description="What the environment says of each OAuth provider, by kind; see `config/providers.py`.",
+    )
+
+    @field_validator(
+        "allowed_hosts",
+        "trusted_proxies",
+        "cors_origins",
+        "summary_models",
+        "encryption_keys",
+        "redirect_origins",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -144,6 +174,27 @@ class Settings(BaseModel):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _fernet_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_is_fernet_key(key) for key in value):
+            raise ValueError("each key must be 32 bytes in url-safe base64")
+        return value
+
+    @field_validator("redirect_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_is_origin(origin) for origin in value):
+            raise ValueError("each must be an origin such as https://app.example.com")
+        return tuple(origin.lower() for origin in value)
+
+    @field_validator("twilio_base_url")
+    @classmethod
+    def _http_address(cls, value: str) -> str:
+        if not _is_address(value, ("http", "https")) or not urlsplit(value).hostname:
+            raise ValueError("an address such as https://api.twilio.com is required")
+        return value.rstrip("/")
 
     @field_validator("redis_url", "summary_cache_url")
     @classmethod
@@ -191,9 +242,37 @@ def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
         return False
 
 
+def _is_origin(value: str) -> bool:
+    parts = urlsplit(value)
+    return (
+        _is_address(value, ("http", "https"))
+        and bool(parts.hostname)
+        and f"{parts.scheme}://{parts.netloc}" == value
+    )
+
+
+def _is_fernet_key(key: str) -> bool:
+    try:
+        return len(base64.urlsafe_b64decode(key.encode("ascii"))) == 32
+    except (UnicodeEncodeError, binascii.Error):
+        return False
+
+
 def variable_of(name: str) -> str:
     """The environment variable of a setting."""
     return name.upper() if name in WELL_KNOWN else f"TRACEGIST_{name.upper()}"
+
+
+def oauth_variable(kind: str, option: str) -> str:
+    """The environment variable of one option of an OAuth provider."""
+    return f"TRACEGIST_{kind.upper().replace('-', '_')}_{option.upper()}"
+
+
+def variables() -> Iterator[str]:
+    """Every variable that is read, without the `_FILE` forms."""
+    yield from (variable_of(name) for name in Settings.model_fields if name != "oauth")
+    for kind in KINDS:
+        yield from (oauth_variable(kind, option) for option in OAuthOptions.model_fields)
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
@@ -205,16 +284,27 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     source = os.environ if environ is None else environ
     values: dict[str, object] = {}
     for name in Settings.model_fields:
-        text = _lookup(source, variable_of(name))
-        if text is not None:
+        if name == "oauth":
+            values[name] = _oauth_options(source)
+        elif (text := _lookup(source, variable_of(name))) is not None:
             values[name] = text
     values.update(overrides)
     try:
         return Settings.model_validate({name: _parsed(name, value) for name, value in values.items()})
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else "llm_windows"
-        raise SettingsError(f"{variable_of(field)}: {first['msg']}") from None
+        place = [str(part) for part in first["loc"]] or ["llm_windows"]
+        variable = oauth_variable(*place[1:3]) if place[0] == "oauth" else variable_of(place[0])
+        raise SettingsError(f"{variable}: {first['msg']}") from None
+
+
+def _oauth_options(source: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for kind in KINDS:
+        for option in OAuthOptions.model_fields:
+            if (text := _lookup(source, oauth_variable(kind, option))) is not None:
+                found.setdefault(kind, {})[option] = text
+    return found
 
 
 def _lookup(source: Mapping[str, str], variable: str) -> str | None:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from config.settings import Settings, variable_of
+from config.providers import KINDS, OAuthOptions
+from config.settings import Settings, oauth_variable, variable_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 
@@ -24,6 +25,12 @@ separated by commas, tables are JSON. A value of the wrong form stops the proces
 
 This page is made from `config/settings.py` by `python scripts/settings_reference.py`."""
 
+PROVIDERS_HEAD = """\
+## OAuth providers
+
+A provider without a client id and a client secret cannot be connected. Empty addresses and scopes are those
+of the provider, from `config/providers.py`."""
+
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
@@ -33,7 +40,13 @@ def reference() -> str:
     for title, names in _sections().items():
         parts.append(f"\n## {title[0].upper()}{title[1:]}\n\n| variable | value | default | meaning |")
         parts.append("|---|---|---|---|")
-        parts += [_row(name, Settings.model_fields[name]) for name in names]
+        parts += [_row(variable_of(name), Settings.model_fields[name]) for name in names]
+    parts.append(f"\n{PROVIDERS_HEAD}\n\n| variable | value | default | meaning |\n|---|---|---|---|")
+    kinds = ", ".join(f"`{oauth_variable(kind, '')}`" for kind in KINDS[1:])
+    parts += [
+        _row(oauth_variable(KINDS[0], name), field) for name, field in OAuthOptions.model_fields.items()
+    ]
+    parts.append(f"\nThe same names for the other providers begin with {kinds}.")
     return "\n".join(parts) + "\n"
 
 
@@ -44,13 +57,15 @@ def _sections() -> dict[str, list[str]]:
     for line in inspect.getsource(Settings).splitlines():
         if heading := re.fullmatch(r" {4}# (.+)", line):
             current = heading[1]
-        elif (field := re.match(r" {4}(\w+):", line)) and field[1] in Settings.model_fields:
+        elif (field := re.match(r" {4}(\w+):", line)) and field[1] in Settings.model_fields.keys() - {
+            "oauth"
+        }:
             sections.setdefault(current, []).append(field[1])
     return sections
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    cells = [f"`{variable_of(name)}`", _value(field), _default(field), field.description or ""]
+def _row(variable: str, field: FieldInfo) -> str:
+    cells = [f"`{variable}`", _value(field), _default(field), field.description or ""]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

@@ -135,6 +135,48 @@ class PersistedFolder(Base):
     updated_at: Mapped[datetime]
 
 
+class Integration(Base):
+    """A connected account of another service. `sealed` holds its secrets; nothing else here is one.
+
+    `generation` changes with every connect: what was learned with older secrets is not of this row any more.
+    `token_ends_at` is set when there is a token that ends and can be refreshed.
+    """
+
+    __tablename__ = "integrations"
+    __table_args__ = (
+        UniqueConstraint("project_id", "kind", "external_id"),
+        Index("ix_integrations_token_ends_at", "token_ends_at"),
+        # An id is never used again: links and caches of a removed row must not lead to another.
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(32))
+    external_id: Mapped[str] = mapped_column(String(512))
+    display_name: Mapped[str]
+    config: Mapped[dict[str, Any]]
+    sealed: Mapped[str]
+    errors: Mapped[str] = mapped_column(String(32), default="")
+    generation: Mapped[str] = mapped_column(String(32))
+    token_ends_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+
+
+class Revocation(Base):
+    """Secrets of a removed integration that are to be revoked. No foreign keys: it is work to do."""
+
+    __tablename__ = "revocations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(32))
+    external_id: Mapped[str] = mapped_column(String(512))
+    sealed: Mapped[str]
+    created_at: Mapped[datetime]
+
+
 class JobRow(Base):
     """One job. No foreign keys: a batch of records must not fail because of one of its rows.
 

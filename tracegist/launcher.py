@@ -29,6 +29,7 @@ from config.settings import Settings
 from jobs.kinds import LLM_QUEUE, MAINTENANCE_QUEUE, RENDER_QUEUE
 from storage.migrations import upgrade
 from storage.provisioning import first_start
+from storage.secrets import make_key
 from storage.session import make_engine, make_sessions
 
 log = structlog.get_logger()
@@ -128,6 +129,8 @@ class Stack:
         """
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = _lock_folder(self._settings.data_dir)
+        if not self._settings.encryption_keys:
+            make_key(self._settings.data_dir)
         _check_port(self.host, self.port)
         if self._own_redis:
             self._start_child(Child("valkey", _valkey_command(self._settings, self._socket)))

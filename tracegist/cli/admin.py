@@ -1,4 +1,4 @@
-"""`tracegist admin`: projects, users, keys and flags, straight in the metadata database.
+"""`tracegist admin`: projects, users, keys, flags and stored secrets, straight in the metadata database.
 
 It may run beside the stack. A command is one transaction; secrets are printed after it is committed.
 """
@@ -17,12 +17,13 @@ import typer
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from config.settings import SettingsError, load_settings
+from config.settings import Settings, SettingsError, load_settings
 from jobs.errors import TracegistError, ValidationFailed
 from jobs.json_text import JsonSyntaxError, dump_json, load_json
 from jobs.records import format_time
 from storage import projects as project_rows
 from storage import provisioning
+from storage import secrets as sealed_secrets
 from storage.declaration import Declaration, parse_declaration
 from storage.migrations import upgrade
 from storage.models import ApiKey, Project, User
@@ -30,16 +31,19 @@ from storage.session import make_engine, make_sessions
 
 BAD_INPUT = 2
 NO_DATABASE = 1
+UNREADABLE = 1
 
-app = typer.Typer(help="Projects, users, keys and flags.", no_args_is_help=True)
+app = typer.Typer(help="Projects, users, keys, flags and stored secrets.", no_args_is_help=True)
 keys = typer.Typer(help="Make, list, roll and revoke keys.", no_args_is_help=True)
 projects = typer.Typer(help="Make and list projects.", no_args_is_help=True)
 users = typer.Typer(help="Make and deactivate users.", no_args_is_help=True)
 flags = typer.Typer(help="Switch features of a project.", no_args_is_help=True)
+secrets = typer.Typer(help="Stored secrets of integrations.", no_args_is_help=True)
 app.add_typer(keys, name="key")
 app.add_typer(projects, name="project")
 app.add_typer(users, name="user")
 app.add_typer(flags, name="flag")
+app.add_typer(secrets, name="secrets")
 
 
 class Switch(StrEnum):
@@ -197,12 +201,23 @@ def set_flag(
     print(f"project {changed.id}: {flag} is {value}")
 
 
+@secrets.command("rotate")
+def rotate_secrets(data_dir: DataDir = None) -> None:
+    """Seal stored secrets again with the first of TRACEGIST_ENCRYPTION_KEYS; exits 1 when one cannot be."""
+    with _transaction(data_dir) as session:
+        rotated = sealed_secrets.rotate(session, sealed_secrets.open_vault(_settings(data_dir)))
+    print(f"{rotated.sealed} sealed with the first key.")
+    if rotated.unreadable:
+        _fail(
+            f"{rotated.unreadable} can be opened with none of the keys and were left as they are.", UNREADABLE
+        )
+
+
 @contextmanager
 def _transaction(data_dir: Path | None) -> Iterator[Session]:
     """One transaction in an up-to-date database; what goes wrong ends the command."""
     try:
-        settings = load_settings() if data_dir is None else load_settings(data_dir=data_dir)
-        engine = make_engine(settings.effective_database_url)
+        engine = make_engine(_settings(data_dir).effective_database_url)
         try:
             upgrade(engine)
             with make_sessions(engine).begin() as session:
@@ -218,6 +233,10 @@ def _transaction(data_dir: Path | None) -> Iterator[Session]:
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
         _fail(f"The metadata database cannot be used: {reason}", NO_DATABASE)
+
+
+def _settings(data_dir: Path | None) -> Settings:
+    return load_settings() if data_dir is None else load_settings(data_dir=data_dir)
 
 
 def _read_declaration(file: Path) -> Declaration:

@@ -21,6 +21,7 @@ from config.settings import Settings, SettingsError, load_settings
 from jobs.kinds import JOB_KINDS
 from jobs.scripts import workers_key
 from storage.migrations import is_current
+from storage.secrets import open_vault
 from storage.session import make_engine
 
 
@@ -115,6 +116,18 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield Finding("database", f"{where}, {'up to date' if current else 'needs migrations'}", mend)
 
 
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    try:
+        open_vault(settings)
+    except SettingsError as error:
+        if not (settings.redis_url or settings.database_url):
+            yield Finding("stored secrets", "key, made by the first `tracegist up`")
+        else:
+            yield Finding("stored secrets", "no key", str(error))
+        return
+    yield Finding("stored secrets", "key found")
+
+
 def _model(settings: Settings) -> Iterator[Finding]:
     if not settings.openai_api_key:
         yield Finding("summaries", "offline summarizer (OPENAI_API_KEY is not set)")
@@ -128,4 +141,10 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding("summaries", state)
 
 
-CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_data_folder, _store, _database, _model)
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _data_folder,
+    _store,
+    _database,
+    _secrets,
+    _model,
+)

@@ -20,7 +20,7 @@ from celery.bin.beat import beat
 from celery.bin.worker import worker
 
 from api_shim.app import create_app
-from config.settings import Settings, load_settings, variable_of
+from config.settings import Settings, load_settings, variables
 from jobs.broker import QUEUES
 from jobs.kinds import JOB_KINDS, MAINTENANCE_QUEUE, RENDER_QUEUE
 from tracegist.cli.main import app as cli
@@ -29,17 +29,21 @@ ROOT = Path(__file__).parents[3]
 FILE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PASSWORD = "correct-horse"  # what an operator would write to .env
+WRITTEN = {
+    "POSTGRES_PASSWORD": PASSWORD,
+    "TRACEGIST_ENCRYPTION_KEYS": "c2VhbGVkLXdpdGgtMzItYnl0ZXMtb2YtYS10ZXN0ISE=",
+}
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
 
 
 def interpolated(node: Any) -> Any:
-    """As Compose does it with an empty environment and one password: after parsing, in values only."""
+    """As Compose does it with an environment of what it demands: after parsing, in values only."""
     if isinstance(node, dict):
         return {key: interpolated(value) for key, value in node.items()}
     if isinstance(node, list):
         return [interpolated(value) for value in node]
     if isinstance(node, str):
-        return VARIABLE.sub(lambda found: found[3] if found[2] == ":-" else PASSWORD, node)
+        return VARIABLE.sub(lambda found: found[3] if found[2] == ":-" else WRITTEN[found[1]], node)
     return node
 
 
@@ -166,7 +170,7 @@ def test_stores_are_checked_at_their_port(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_environment_names_are_settings(name: str) -> None:
-    known = {variable_of(field) for field in Settings.model_fields}
+    known = set(variables())
     known |= {f"{variable}_FILE" for variable in known}
 
     assert SERVICES[name]["environment"].keys() <= known
@@ -189,6 +193,7 @@ def test_defaults_are_those_of_the_settings() -> None:
         defaults = Settings(
             redis_url=chosen.redis_url,
             database_url=chosen.database_url,
+            encryption_keys=chosen.encryption_keys,
             log_format="json",
         )
         assert chosen.model_dump() == defaults.model_dump()
@@ -197,18 +202,18 @@ def test_defaults_are_those_of_the_settings() -> None:
 
 
 def test_every_variable_is_a_setting_or_a_known_other() -> None:
-    settings = {variable_of(field) for field in Settings.model_fields}
+    settings = set(variables())
     others = {"POSTGRES_PASSWORD", "CLICKHOUSE_PASSWORD", "TRACEGIST_LISTEN", "WORKER_FLAGS"}
 
     assert {match[1] for match in VARIABLE.finditer(FILE)} <= settings | others
 
 
 def test_secrets_come_from_outside() -> None:
-    secret = re.compile(r"^\s*(\w*(?:PASSWORD|API_KEY|SECRET)\w*): *(.*)$", re.MULTILINE)
+    secret = re.compile(r"^\s*(\w*(?:PASSWORD|API_KEY|SECRET|ENCRYPTION_KEYS)\w*): *(.*)$", re.MULTILINE)
 
     assert secret.findall(FILE)
     assert all(VARIABLE.fullmatch(value) for _, value in secret.findall(FILE))
-    assert "${POSTGRES_PASSWORD:?" in FILE
+    assert all(f"${{{name}:?" in FILE for name in WRITTEN)
 
 
 def test_dependencies_exist_and_can_be_waited_for() -> None:
