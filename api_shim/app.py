@@ -18,9 +18,11 @@ from api_shim.errors import install_error_handlers
 from api_shim.openapi import install_openapi
 from api_shim.preparation import Preparer
 from api_shim.routes import health, jobs, logs, persisted_folders, projects, summarization, text_repr
+from api_shim.throttling import Throttles, rates_of
 from cache.connection import FaultCounter, StoreGate, cache_client, coordination_client
 from cache.summaries import SummaryCache
 from cache.texts import TextCache
+from cache.throttles import SlidingWindows
 from config.logging import configure_logging
 from config.settings import Settings, load_settings
 from jobs.broker import make_celery
@@ -30,6 +32,8 @@ from storage.session import make_engine, make_sessions
 
 # The order is that of the look-up: what is called most comes first.
 ROOMS = (summarization, text_repr, jobs, persisted_folders, logs)
+THROTTLE_TIMEOUT_S = 0.1  # a store that takes longer lets the request pass
+THROTTLE_SKIP_S = 2.0
 PROJECT_PREFIXES = ("/api/environments/{project_id}", "/api/projects/{project_id}")
 
 
@@ -111,4 +115,15 @@ async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
         texts=TextCache(cached, gate=gate, ttl_s=settings.text_cache_ttl_s),
         preparer=preparer,
         body_limits=BodyLimits(settings.max_body_bytes, settings.max_decoded_body_bytes),
+        throttles=_open_throttles(settings, stack),
     )
+
+
+def _open_throttles(settings: Settings, stack: AsyncExitStack) -> Throttles:
+    rates = rates_of(settings)
+    if not rates:
+        return Throttles(None, {})
+    client = cache_client(settings.redis_url, timeout_s=THROTTLE_TIMEOUT_S)
+    stack.push_async_callback(client.aclose)
+    faults = FaultCounter(skip_s=THROTTLE_SKIP_S, name="throttle")
+    return Throttles(SlidingWindows(client, gate=StoreGate(limit_s=THROTTLE_TIMEOUT_S, faults=faults)), rates)

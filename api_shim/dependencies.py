@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from api_shim.auth import Caller, KeyRing, ProjectFacts
 from api_shim.bodies import BodyLimits
 from api_shim.preparation import Preparer
+from api_shim.throttling import Bucket, Throttles
 from cache.summaries import SummaryCache
 from cache.texts import TextCache
 from config.settings import Settings
-from jobs.errors import PermissionDenied
+from jobs.errors import NotAuthenticated, PermissionDenied
 from jobs.queue import JobQueue
 
 
@@ -30,6 +31,7 @@ class Services:
     texts: TextCache
     preparer: Preparer
     body_limits: BodyLimits
+    throttles: Throttles
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +49,59 @@ def services_of(request: Request) -> Services:
     return services
 
 
-async def access_to(request: Request, *scopes: str, flag: str | None = None) -> Access:
-    """Check key, project, scopes and feature flag, in the order that the API documents."""
-    keys = services_of(request).keys
-    caller = await keys.caller(request.headers.get("authorization"))
-    project = await keys.project(caller, request.path_params["project_id"])
+async def access_to(
+    request: Request, *scopes: str, flag: str | None = None, bucket: Bucket | None = Bucket.DEFAULT
+) -> Access:
+    """Check key, project, scopes, feature flag and throttle, in the order that the API documents.
+
+    `bucket` None: the route has more to check first, and calls `throttle` itself.
+    """
+    caller = await _caller(request)
+    project = await services_of(request).keys.project(caller, request.path_params["project_id"])
     caller.require(*scopes)
     if flag is not None and not project.flags.get(flag, True):
         raise PermissionDenied("This feature is switched off for the project.")
+    if bucket is not None:
+        await throttle(request, caller, bucket)
     return Access(caller, project, request.state.base_url, request.state.request_id)
 
 
-def in_project(*scopes: str, flag: str | None = None) -> Callable[..., Awaitable[Access]]:
+async def throttle(request: Request, caller: Caller, bucket: Bucket) -> None:
+    """Count the request; the answer, whatever it will be, tells what is left.
+
+    Raises:
+        Throttled: the caller has used up what the bucket holds.
+    """
+    request.state.rate_headers = await services_of(request).throttles.admit(caller, bucket)
+
+
+def in_project(
+    *scopes: str, flag: str | None = None, bucket: Bucket = Bucket.DEFAULT
+) -> Callable[..., Awaitable[Access]]:
     """The same as a dependency. It asks the framework for the request only: nothing to validate."""
 
     async def check(request: Request) -> Access:
-        return await access_to(request, *scopes, flag=flag)
+        return await access_to(request, *scopes, flag=flag, bucket=bucket)
 
     return check
 
 
-async def any_caller(request: Request) -> Caller:
+def outside_projects(*scopes: str) -> Callable[..., Awaitable[Caller]]:
     """The caller of a route that belongs to no project."""
-    return await services_of(request).keys.caller(request.headers.get("authorization"))
+
+    async def check(request: Request) -> Caller:
+        caller = await _caller(request)
+        caller.require(*scopes)
+        await throttle(request, caller, Bucket.DEFAULT)
+        return caller
+
+    return check
+
+
+async def _caller(request: Request) -> Caller:
+    services = services_of(request)
+    try:
+        return await services.keys.caller(request.headers.get("authorization"))
+    except NotAuthenticated:
+        await services.throttles.admit_refused_key(request.state.client_address)
+        raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -49,10 +49,11 @@ class Edge:
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
         head = scope["method"] == "HEAD"
-        outgoing = _Outgoing(send, request_id=request_id, head=head)
+        state: dict[str, Any] = {}
+        outgoing = _Outgoing(send, request_id=request_id, head=head, state=state)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            inner = self._inner_scope(scope, headers, request_id)
+            inner = self._inner_scope(scope, headers, request_id, state)
             await self._app(inner, receive, outgoing)
         except TracegistError as error:
             await error_response(error)(scope, receive, outgoing)
@@ -67,11 +68,12 @@ class Edge:
         finally:
             structlog.contextvars.unbind_contextvars("request_id")
 
-    def _inner_scope(self, scope: Scope, headers: Headers, request_id: str) -> Scope:
+    def _inner_scope(self, scope: Scope, headers: Headers, request_id: str, state: dict[str, Any]) -> Scope:
         path = scope["path"]
         if b"%2f" in scope.get("raw_path", b"").lower():
             raise NotFound("There is nothing at this address.")
-        state = {**scope.get("state", {}), "request_id": request_id, "called_path": path}
+        state |= {**scope.get("state", {}), "request_id": request_id, "called_path": path}
+        state |= {"head": scope["method"] == "HEAD", "client_address": self._client_address(scope, headers)}
         state["base_url"] = self._base_url(scope, headers)
         inner = {**scope, "state": state}
         if path.startswith("/api/") and not path.endswith("/"):
@@ -93,21 +95,42 @@ class Edge:
             raise InvalidRequest("This host name is not served here.", code="invalid_host")
         return f"{scheme}://{host}"
 
+    def _client_address(self, scope: Scope, headers: Headers) -> str:
+        """Who called: the peer, or the last address before our own proxies."""
+        address = scope["client"][0] if scope.get("client") else ""
+        for forwarded in reversed(",".join(headers.getlist("x-forwarded-for")).split(",")):
+            if not self._is_proxy(address) or not forwarded.strip():
+                break
+            address = forwarded.strip()
+        return address
+
     def _is_trusted(self, scope: Scope) -> bool:
-        if not self._proxies or not scope.get("client"):
-            return False
+        return bool(scope.get("client")) and self._is_proxy(scope["client"][0])
+
+    def _is_proxy(self, address: str) -> bool:
         try:
-            peer = ip_address(scope["client"][0])
+            peer = ip_address(address)
         except ValueError:
             return False
         return any(peer in proxy for proxy in self._proxies)
 
 
 class _Outgoing:
-    """Adds the headers that every answer carries, and drops the body of an answer to HEAD."""
+    """Adds the headers that every answer carries, and drops the body of an answer to HEAD.
 
-    def __init__(self, send: Callable[[Message], Awaitable[None]], *, request_id: str, head: bool) -> None:
+    `state` is the request's own; what it holds as `rate_headers` when the answer starts goes along.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Message], Awaitable[None]],
+        *,
+        request_id: str,
+        head: bool,
+        state: Mapping[str, Any],
+    ) -> None:
         self._send = send
+        self._state = state
         self._request_id = request_id
         self._head = head
         self.started = False
@@ -118,6 +141,7 @@ class _Outgoing:
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self._request_id
             headers.setdefault("Cache-Control", "no-store")
+            headers.update(self._state.get("rate_headers", {}))
         elif self._head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)

@@ -33,7 +33,7 @@ def json_response(body: object, *, status: int = 200, headers: Mapping[str, str]
 
 def error_response(error: TracegistError, *, headers: Mapping[str, str] | None = None) -> Response:
     """The common error body with the headers that its status asks for."""
-    extra = dict(headers or {})
+    extra = {**error.headers, **(headers or {})}
     if isinstance(error, NotAuthenticated):
         extra["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UnsupportedMediaType):

@@ -17,8 +17,17 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from config.providers import KINDS, OAuthOptions
+from config.rates import parse_rates
 
 WELL_KNOWN = {"redis_url", "database_url", "openai_api_key", "openai_base_url"}
+RATE_SETTINGS = (
+    "rate_default",
+    "rate_logs",
+    "rate_summarization",
+    "rate_text_repr",
+    "rate_insight",
+    "auth_failures",
+)
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -77,6 +86,29 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(33_554_432, ge=1, description="Largest request body as sent.")
     max_decoded_body_bytes: int = Field(134_217_728, ge=1, description="Largest request body after gzip.")
     sync_wait_s: float = Field(60, ge=0, description="Longest synchronous wait, and longest `Prefer: wait`.")
+
+    # throttles
+    rate_limits: bool = Field(False, description="Whether requests are throttled, by key and bucket.")
+    rate_default: tuple[str, ...] = Field(
+        ("480/minute", "4800/hour"), description="Rates of all routes without a bucket of their own."
+    )
+    rate_logs: tuple[str, ...] = Field(
+        ("240/minute", "1200/hour"), description="Rates of the four routes that ask logs."
+    )
+    rate_summarization: tuple[str, ...] = Field(
+        ("50/minute", "200/hour", "500/day"), description="Rates of single summaries."
+    )
+    rate_text_repr: tuple[str, ...] = Field(
+        ("120/minute", "600/hour"), description="Rates of text representations."
+    )
+    rate_insight: tuple[str, ...] = Field(
+        ("10/minute", "100/day"), description="Rates of the insight tool; counted by user, not by key."
+    )
+    auth_failures: tuple[str, ...] = Field(
+        (),
+        description="Rates of requests without a valid key from one address, such as `60/minute`. Empty: no limit.",
+    )
+
     # jobs
     max_queued: int = Field(10_000, ge=1, description="Jobs in one queue before calls are answered 503.")
     queue_ttl_s: Seconds = Field(3600, description="Time in the queue after which a job expires.")
@@ -165,6 +197,7 @@ class Settings(BaseModel):
         "summary_models",
         "encryption_keys",
         "redirect_origins",
+        *RATE_SETTINGS,
         mode="before",
     )
     @classmethod
@@ -195,6 +228,12 @@ class Settings(BaseModel):
         if not _is_address(value, ("http", "https")) or not urlsplit(value).hostname:
             raise ValueError("an address such as https://api.twilio.com is required")
         return value.rstrip("/")
+
+    @field_validator(*RATE_SETTINGS)
+    @classmethod
+    def _rates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_rates(value)
+        return value
 
     @field_validator("redis_url", "summary_cache_url")
     @classmethod

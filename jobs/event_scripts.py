@@ -70,7 +70,7 @@ end
 )
 
 # One event of a running job. Progress is held back while the last one is younger than PROGRESS_EVERY_MS; who
-# listens reads again a moment later (READEVENTS), and the end brings the last one in any case.
+# listens reads again a moment later (READ_EVENTS), and the end brings the last one in any case.
 PUBLISH_EVENT: Final = (
     FINAL
     + EVENTS

@@ -232,7 +232,7 @@ def _children(settings: Settings, host: str, port: int) -> list[Child]:
     shim = (
         *(sys.executable, "-m", "uvicorn", "--factory", "api_shim.app:create_app"),
         *("--host", host, "--port", str(port), "--loop", "uvloop", "--http", "httptools"),
-        *("--no-access-log", "--no-server-header", "--log-level", "warning"),
+        *("--no-access-log", "--no-server-header", "--no-proxy-headers", "--log-level", "warning"),
         *("--timeout-graceful-shutdown", "3"),
     )
     return [

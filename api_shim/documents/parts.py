@@ -103,7 +103,7 @@ def errors(*statuses: int) -> Schema:
     return {str(status): answer(ref("Error"), names[status]) for status in statuses}
 
 
-COMMON = (400, 401, 403, 404)
+COMMON = (400, 401, 403, 404, 429)
 BODY = (*COMMON, 413, 415)
 JOB_ROUTE = (*BODY, 500, 503, 504)
 

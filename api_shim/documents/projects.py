@@ -7,7 +7,7 @@ from api_shim.documents.parts import BODY, COMMON, OBJECT, PAGING, Schema, answe
 PROJECT_PAGE_DOCS: Schema = {
     "x-scopes": ["project:read"],
     "parameters": PAGING,
-    "responses": responses({"200": answer(page(OBJECT), "Projects that the key may use.")}, 401, 403),
+    "responses": responses({"200": answer(page(OBJECT), "Projects that the key may use.")}, 401, 403, 429),
 }
 PROJECT_DOCS: Schema = {
     "x-scopes": ["project:read"],

@@ -14,10 +14,11 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from api_shim.answering import end_of, job_response, live_job, preference_of, result_response
-from api_shim.dependencies import Access, Services, access_to, services_of
+from api_shim.dependencies import Access, Services, access_to, services_of, throttle
 from api_shim.documents.jobs import JOB_DELETE_DOCS, JOB_DETAIL_DOCS, JOB_LIST_DOCS, JOB_RESULT_DOCS
 from api_shim.errors import json_response
 from api_shim.pagination import PageRequest, page_body, page_request
+from api_shim.throttling import Bucket
 from jobs.errors import Conflict, NotFound, PermissionDenied, ValidationFailed
 from jobs.kinds import JOB_KINDS, LATER_KINDS
 from jobs.queue import queue_unavailable
@@ -32,9 +33,10 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 async def in_project_with_jobs(request: Request) -> Access:
     """A key that may read jobs of no kind at all learns nothing, not even which ids exist."""
-    access = await access_to(request)
+    access = await access_to(request, bucket=None)
     if not _readable_kinds(access):
         raise PermissionDenied("The key has none of the scopes that jobs of any kind need.")
+    await throttle(request, access.caller, Bucket.DEFAULT)
     return access
 
 

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from api_shim.dependencies import Access, in_project
+from api_shim.throttling import Bucket
 from jobs.queue import queue_unavailable
 
 router = APIRouter(prefix="/logs", include_in_schema=False)
 
-Reading = Annotated[Access, Depends(in_project("logs:read"))]
+Reading = Annotated[Access, Depends(in_project("logs:read", bucket=Bucket.LOGS))]
 
 
 @router.post("/query/")

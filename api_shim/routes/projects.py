@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api_shim.auth import Caller
 from api_shim.bodies import read_json_body
-from api_shim.dependencies import Access, any_caller, in_project, services_of
+from api_shim.dependencies import Access, in_project, outside_projects, services_of
 from api_shim.documents.projects import PROJECT_CHANGE_DOCS, PROJECT_DOCS, PROJECT_PAGE_DOCS
 from api_shim.errors import json_response
 from api_shim.pagination import page_body, page_request
@@ -24,8 +24,9 @@ router = APIRouter(tags=["projects"])
 
 
 @router.get("/", openapi_extra=PROJECT_PAGE_DOCS)
-async def list_projects(request: Request, caller: Annotated[Caller, Depends(any_caller)]) -> Response:
-    caller.require("project:read")
+async def list_projects(
+    request: Request, caller: Annotated[Caller, Depends(outside_projects("project:read"))]
+) -> Response:
     page = page_request(request)
 
     def read() -> tuple[int, list[dict[str, object]]]:

@@ -13,10 +13,11 @@ from starlette.responses import Response
 
 from api_shim.answering import Work, answer, preference_of, result_response
 from api_shim.bodies import read_json_body
-from api_shim.dependencies import Access, Services, access_to, in_project, services_of
+from api_shim.dependencies import Access, Services, access_to, in_project, services_of, throttle
 from api_shim.documents.summarization import BATCH_CHECK_DOCS, INVALIDATE_DOCS, SUMMARIZATION_DOCS
 from api_shim.errors import json_response
 from api_shim.preparation import PreparedSummary, parse, prepare_summarization
+from api_shim.throttling import Bucket
 from cache.keys import content_fp, summary_key
 from cache.summaries import Hit, Negative
 from jobs.errors import PermissionDenied, ValidationFailed
@@ -32,16 +33,21 @@ router = APIRouter(prefix="/llm_analytics/summarization", tags=["llm_analytics"]
 MAX_BATCH = 100
 
 
-async def summarizing(request: Request) -> Access:
+async def summarizing(request: Request, bucket: Bucket = Bucket.DEFAULT) -> Access:
     """Access to summaries: the project's data may be given to a model."""
-    access = await access_to(request, *SUMMARIZATION.scopes, flag=SUMMARIZATION_FLAG)
+    access = await access_to(request, *SUMMARIZATION.scopes, flag=SUMMARIZATION_FLAG, bucket=None)
     approved = services_of(request).settings.ai_data_processing_approved
     if not (approved and access.project.ai_data_processing_approved):
         raise PermissionDenied("Data processing by language models is not approved for this project.")
+    await throttle(request, access.caller, bucket)
     return access
 
 
-Summarizing = Annotated[Access, Depends(summarizing)]
+async def in_summarizing_project(request: Request) -> Access:
+    return await summarizing(request)
+
+
+Summarizing = Annotated[Access, Depends(in_summarizing_project)]
 Reading = Annotated[Access, Depends(in_project("llm_analytics:read", flag=SUMMARIZATION_FLAG))]
 
 
@@ -50,7 +56,7 @@ async def create_summarization(request: Request) -> Response:
     """Summarize a trace or event; every line reference in the answer resolves in its numbered text."""
     began = time.monotonic()
     arrived = time.time()
-    access = await summarizing(request)
+    access = await summarizing(request, Bucket.SUMMARIZATION)
     services = services_of(request)
     raw = await read_json_body(request, limits=services.body_limits)
     settings = services.settings

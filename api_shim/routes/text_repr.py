@@ -10,6 +10,7 @@ from api_shim.bodies import read_json_body
 from api_shim.dependencies import access_to, services_of
 from api_shim.documents.text_repr import TEXT_REPR_DOCS
 from api_shim.preparation import prepare_text_repr
+from api_shim.throttling import Bucket
 from cache.keys import text_key
 from jobs.kinds import TEXT_REPR
 from jobs.records import JobResult
@@ -20,7 +21,7 @@ router = APIRouter()
 @router.post("/llm_analytics/text_repr/", openapi_extra=TEXT_REPR_DOCS, tags=["llm_analytics"])
 async def create_text_repr(request: Request) -> Response:
     """Render a trace or event as stable, optionally line-numbered text."""
-    access = await access_to(request, *TEXT_REPR.scopes)
+    access = await access_to(request, *TEXT_REPR.scopes, bucket=Bucket.TEXT_REPR)
     services = services_of(request)
     raw = await read_json_body(request, limits=services.body_limits)
     prepared = await services.preparer.run(prepare_text_repr, raw)
