@@ -1,0 +1,123 @@
+"""What a log request asks for, once it is checked; `jobs/logs.py` does the checking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+from jobs.log_cursors import Cursor
+from jobs.log_dates import EPOCH, DateRange, micros
+from jobs.log_filters import Group
+
+DEFAULT_LIMIT: Final = 1000
+MAX_LIMIT: Final = 2000
+MAX_EXPORT: Final = 10_000
+DEFAULT_LISTING_LIMIT: Final = 100
+MAX_LISTING_LIMIT: Final = 1000
+MAX_OFFSET: Final = 10**15
+MIN_VALUE_SEARCH_CHARS: Final = 4
+DEFAULT_CONTEXT: Final = 10
+MAX_CONTEXT: Final = 500
+EXPORT_FORMATS: Final = ("ndjson", "csv")
+BREAKDOWNS: Final = ("severity", "service")
+RANKS: Final = ("count", "bytes")
+WIDTHS_S: Final = (
+    1, 5, 10, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800, 2592000,
+)  # fmt: skip
+_STEPS: Final = 50
+
+Breakdown = Literal["severity", "service"]
+Rank = Literal["count", "bytes"]
+ExportFormat = Literal["ndjson", "csv"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilters:
+    """What records must match; all parts together. Empty parts match everything."""
+
+    severities: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    search: str = ""
+    fingerprint: str | None = None
+    group: Group = field(default_factory=Group)
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """One page of records; `echo` is the request as the answer repeats it."""
+
+    range: DateRange
+    filters: LogFilters
+    latest: bool = True
+    limit: int = DEFAULT_LIMIT
+    after: Cursor | None = None
+    checkpoint: datetime | None = None
+    exclude_attributes: bool = False
+    warnings: tuple[str, ...] = ()
+    echo: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SparklineQuery:
+    range: DateRange
+    filters: LogFilters
+    breakdown: Breakdown = "severity"
+    rank: Rank = "count"
+
+    @property
+    def date_from(self) -> datetime:
+        """The lower bound; no record is older than 1970, so that is what `all` means here."""
+        return EPOCH if self.range.date_from is None else self.range.date_from
+
+    @property
+    def width_s(self) -> int:
+        """Seconds of a bucket: what is nearest to a fiftieth of the range, the smaller one on a tie."""
+        span_us = micros(self.range.date_to) - micros(self.date_from)
+        return min(WIDTHS_S, key=lambda width: (abs(width * 1_000_000 * _STEPS - span_us), width))
+
+
+@dataclass(frozen=True, slots=True)
+class AttributesQuery:
+    range: DateRange
+    filters: LogFilters
+    resource: bool = False
+    search: str = ""
+    search_values: bool = False
+    limit: int = DEFAULT_LISTING_LIMIT
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesQuery:
+    key: str
+    range: DateRange
+    filters: LogFilters
+    resource: bool = False
+    search: str = ""
+    limit: int = DEFAULT_LISTING_LIMIT
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CountQuery:
+    range: DateRange
+    filters: LogFilters
+
+
+@dataclass(frozen=True, slots=True)
+class ExportQuery:
+    """`query.limit` is that of the export."""
+
+    query: LogQuery
+    format: ExportFormat
+
+
+@dataclass(frozen=True, slots=True)
+class ContextQuery:
+    """So many records before and after `record`, of its service and resource."""
+
+    record: Cursor
+    before: int
+    after: int
