@@ -111,3 +111,31 @@ def test_summarize_shows_the_servers_error(stack: RunningStack, trace_file: Path
 
     assert refused.returncode == 1
     assert "permission_denied" in refused.stderr
+
+
+FORMATS = Path(__file__).parents[1] / "data" / "formats"
+
+
+def test_convert_prints_a_request_a_line() -> None:
+    done = run("convert", str(FORMATS / "otlp_genai.ndjson"))
+
+    requests = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert [request["summarize_type"] for request in requests] == ["trace"]
+    assert done.stderr == "otlp: 1 traces or events, 12 events in all.\n"
+
+
+def test_convert_prints_text_of_standard_input() -> None:
+    done = run("convert", "--text", stdin=(FORMATS / "langfuse.json").read_text())
+
+    assert done.stdout.splitlines()[0] == "L01: PYDANTIC-AI-QA-TRACE"
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("content", ["", "{}", "{", '{"a": 1}'])
+def test_convert_says_what_it_cannot_read(content: str) -> None:
+    done = run("convert", stdin=content)
+
+    assert done.returncode == 2
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr

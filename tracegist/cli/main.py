@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tracegist.cli import admin, doctor, summarize, up
+from tracegist.cli import admin, convert, doctor, summarize, up
 from tracegist.cli.render import render_file
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app.add_typer(admin.app, name="admin")
 app.command("up")(up.up)
 app.command("doctor")(doctor.doctor)
 app.command("render")(render_file)
+app.command("convert")(convert.convert)
 app.command("summarize")(summarize.summarize)
 
 

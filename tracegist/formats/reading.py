@@ -1,0 +1,133 @@
+"""Read a file of traces in any of the known formats, as the items of a bulk job.
+
+Native files are read line by line. Formats whose records must be gathered into traces are read whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import IO, Any, Final
+
+from jobs.json_text import JsonSyntaxError, load_json
+from tracegist.formats import langfuse, posthog, spans
+from tracegist.formats.tree import Json, Trace
+
+NATIVE: Final = "native"
+LISTS = ("results", "data", "events", "items", "traces")  # what wraps the records in API answers
+
+
+class UnknownFormat(Exception):
+    """Nothing in the file looks like a trace; the message says what was looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a bulk job: the body of a summary request, with a `custom_id` where the file has one."""
+
+    body: Json
+
+    @property
+    def data(self) -> Json:
+        data: Json = self.body["data"]
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    name: str
+    matches: Callable[[Mapping[str, Any]], bool]
+    traces: Callable[[Iterable[Mapping[str, Any]]], Iterable[Trace]]
+
+
+FORMATS: Final = (
+    Format("otlp", spans.matches, spans.traces),
+    Format("langfuse", langfuse.matches, langfuse.traces),
+    Format("posthog", posthog.matches, posthog.traces),
+)
+NAMES: Final = (NATIVE, *(each.name for each in FORMATS))
+
+
+def read_items(stream: IO[bytes], *, name: str | None = None) -> tuple[str, Iterator[Item]]:
+    """The format of the file (`name`, or the one that its first record shows) and its items.
+
+    Raises:
+        UnknownFormat: no record, or none of a known form.
+        JsonSyntaxError: a record before the first item is no JSON; later ones raise while iterating.
+    """
+    records = _records(stream)
+    first = next(records, None)
+    if first is None:
+        raise UnknownFormat("The file holds no JSON object.")
+    records = chain([first], records)
+    if name == NATIVE or (name is None and _is_native(first)):
+        return NATIVE, (Item(_native(record)) for record in records)
+    chosen = _format(first, name)
+    return chosen.name, _gathered(chosen, records)
+
+
+def _gathered(chosen: Format, records: Iterable[Mapping[str, Any]]) -> Iterator[Item]:
+    for trace in chosen.traces(record for record in records if chosen.matches(record)):
+        yield Item({"custom_id": trace.id[:128], "summarize_type": "trace", "data": trace.data()})
+
+
+def _format(record: Mapping[str, Any], name: str | None) -> Format:
+    for each in FORMATS:
+        if each.name == name or (name is None and each.matches(record)):
+            return each
+    raise UnknownFormat(
+        "The first record is none of the known forms: a summary request or trace, exported $ai_* events, "
+        "OTLP/JSON or OpenInference spans, or Langfuse traces."
+    )
+
+
+def _is_native(record: Mapping[str, Any]) -> bool:
+    if isinstance(record.get("data"), dict) or "hierarchy" in record:
+        return True
+    event = record.get("event")
+    return isinstance(event, dict)
+
+
+def _native(record: Mapping[str, Any]) -> Json:
+    """A request as it is; a bare trace or event becomes the `data` of one."""
+    if isinstance(record.get("data"), dict):
+        kind = "event" if "event" in record["data"] and "hierarchy" not in record["data"] else "trace"
+        return {"summarize_type": kind, **record}
+    extra = {"custom_id": record["custom_id"]} if "custom_id" in record else {}
+    if "hierarchy" in record:
+        data = {"trace": record.get("trace"), "hierarchy": record["hierarchy"]}
+        return {**extra, "summarize_type": "trace", "data": data}
+    return {**extra, "summarize_type": "event", "data": {"event": record.get("event")}}
+
+
+# records ----------------------------------------------------------------------------------------------
+
+
+def _records(stream: IO[bytes]) -> Iterator[Json]:
+    """The objects of NDJSON, of one JSON document, or of the list that the document is or wraps."""
+    lines = (line for line in stream if line.strip())
+    first = next(lines, None)
+    if first is None:
+        return
+    try:
+        head = load_json(first)
+    except JsonSyntaxError:
+        # Not one object a line: one document over many lines.
+        yield from _unwrapped(load_json(first + b"".join(lines)))
+        return
+    yield from _unwrapped(head)
+    for line in lines:
+        yield from _unwrapped(load_json(line))
+
+
+def _unwrapped(value: Any) -> Iterator[Json]:
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, dict))
+    elif isinstance(value, dict):
+        inner = next((value[key] for key in LISTS if isinstance(value.get(key), list)), None)
+        known = _is_native(value) or any(each.matches(value) for each in FORMATS)
+        if inner is None or known:
+            yield value
+        else:
+            yield from (item for item in inner if isinstance(item, dict))
