@@ -17,9 +17,21 @@ from api_shim.edge import Edge
 from api_shim.errors import install_error_handlers
 from api_shim.openapi import install_openapi
 from api_shim.preparation import Preparer
-from api_shim.routes import health, jobs, logs, persisted_folders, projects, summarization, text_repr
+from api_shim.routes import (
+    health,
+    integrations,
+    jobs,
+    logs,
+    oauth_callback,
+    persisted_folders,
+    projects,
+    summarization,
+    text_repr,
+)
 from api_shim.throttling import Throttles, rates_of
 from cache.connection import FaultCounter, StoreGate, cache_client, coordination_client
+from cache.oauth_states import OAuthStates
+from cache.phone_numbers import PhoneNumberCache
 from cache.summaries import SummaryCache
 from cache.texts import TextCache
 from cache.throttles import SlidingWindows
@@ -28,10 +40,11 @@ from config.settings import Settings, load_settings
 from jobs.broker import make_celery
 from jobs.queue import EndedJobs, JobQueue
 from jobs.store import JobStore
+from storage.secrets import open_vault
 from storage.session import make_engine, make_sessions
 
 # The order is that of the look-up: what is called most comes first.
-ROOMS = (summarization, text_repr, jobs, persisted_folders, logs)
+ROOMS = (summarization, text_repr, jobs, persisted_folders, integrations, logs)
 THROTTLE_TIMEOUT_S = 0.1  # a store that takes longer lets the request pass
 THROTTLE_SKIP_S = 2.0
 PROJECT_PREFIXES = ("/api/environments/{project_id}", "/api/projects/{project_id}")
@@ -61,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             # The second prefix serves the same routes; the document names them once.
             app.include_router(room.router, prefix=prefix, include_in_schema=place == 0)
     app.include_router(projects.router, prefix="/api/projects")
+    app.include_router(oauth_callback.router)
     app.include_router(health.router)
     install_error_handlers(app)
     install_openapi(app)
@@ -80,6 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     """Open what the process needs; `stack` closes it in reverse."""
     configure_logging(level=settings.log_level, form=settings.log_format)
+    vault = open_vault(settings)  # first: without a key nothing starts
     # Database calls are short; the default pool of a small machine would make them wait for each other.
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(16, thread_name_prefix="database"))
@@ -114,6 +129,9 @@ async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
         summaries=summaries,
         texts=TextCache(cached, gate=gate, ttl_s=settings.text_cache_ttl_s),
         preparer=preparer,
+        vault=vault,
+        oauth_states=OAuthStates(coordination),
+        phone_numbers=PhoneNumberCache(cached, gate=gate),
         body_limits=BodyLimits(settings.max_body_bytes, settings.max_decoded_body_bytes),
         throttles=_open_throttles(settings, stack),
     )

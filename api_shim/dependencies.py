@@ -12,11 +12,14 @@ from api_shim.auth import Caller, KeyRing, ProjectFacts
 from api_shim.bodies import BodyLimits
 from api_shim.preparation import Preparer
 from api_shim.throttling import Bucket, Throttles
+from cache.oauth_states import OAuthStates
+from cache.phone_numbers import PhoneNumberCache
 from cache.summaries import SummaryCache
 from cache.texts import TextCache
 from config.settings import Settings
 from jobs.errors import NotAuthenticated, PermissionDenied
 from jobs.queue import JobQueue
+from storage.secrets import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,9 @@ class Services:
     summaries: SummaryCache
     texts: TextCache
     preparer: Preparer
+    vault: Vault
+    oauth_states: OAuthStates
+    phone_numbers: PhoneNumberCache
     body_limits: BodyLimits
     throttles: Throttles
 

@@ -7,11 +7,18 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api_shim.documents.integrations import INTEGRATION, PHONE_NUMBERS
 from api_shim.documents.jobs import JOB
 from api_shim.documents.parts import ERROR, Schema, scopes_line
 from api_shim.documents.persisted_folders import FOLDER
 
-COMPONENTS = {"Error": ERROR, "Job": JOB, "Folder": FOLDER}
+COMPONENTS = {
+    "Error": ERROR,
+    "Job": JOB,
+    "Folder": FOLDER,
+    "Integration": INTEGRATION,
+    "PhoneNumbers": PHONE_NUMBERS,
+}
 
 
 def install_openapi(app: FastAPI) -> None:

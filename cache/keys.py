@@ -24,6 +24,8 @@ FENCE_PREFIX = "tg:flight:fence:1"
 FLIGHT_EPOCH_PREFIX = "tg:flight:epoch:1"
 JOURNAL_PREFIX = "tg:flight:journal:1"
 FLIGHT_CHANNEL = "tg:flight:ended:1"
+PHONE_NUMBERS_PREFIX = "tg:integrations:numbers:1"
+OAUTH_STATE_PREFIX = "tg:integrations:state:1"
 TEXT_PREFIX = "tg:text:1"  # the number is the renderer's version: another version is another text
 
 
@@ -105,6 +107,16 @@ def text_key(
     """Key of a rendered text; `options` with defaults filled in, `data_fp` as `content_fp`."""
     chosen = _digest(dump_json(sorted(options.items())))[:16]
     return f"{TEXT_PREFIX}:{project_id}:{event_type}:{_digest(_encoded(entity_id))[:32]}:{chosen}:{data_fp}"
+
+
+def phone_numbers_key(project_id: int, integration_id: int, generation: str) -> str:
+    """Key of an integration's phone numbers; `generation` changes with every connect."""
+    return f"{PHONE_NUMBERS_PREFIX}:{project_id}:{integration_id}:{generation}"
+
+
+def oauth_state_key(state: str) -> str:
+    """Key of a connect flow; by digest, so that the store holds nothing that completes it."""
+    return f"{OAUTH_STATE_PREFIX}:{_digest(_encoded(state))}"
 
 
 def _encoded(text: str) -> bytes:

@@ -38,7 +38,22 @@ TEXT_REPR = JobKind(
     "text_repr", "tracegist.text_repr", RENDER_QUEUE, ("llm_analytics:write",), time_limit_s=300
 )
 
-JOB_KINDS: Final[dict[str, JobKind]] = {kind.name: kind for kind in (SUMMARIZATION, TEXT_REPR)}
+CONNECT = JobKind(
+    "integrations.connect", "tracegist.integrations.connect", MAINTENANCE_QUEUE, ("integration:write",)
+)
+PHONE_NUMBERS = JobKind(
+    "integrations.twilio_phone_numbers",
+    "tracegist.integrations.twilio_phone_numbers",
+    MAINTENANCE_QUEUE,
+    ("integration:read",),
+)
+
+JOB_KINDS: Final[dict[str, JobKind]] = {
+    kind.name: kind for kind in (SUMMARIZATION, TEXT_REPR, PHONE_NUMBERS, CONNECT)
+}
+
+# A task that is no job: nobody waits for it.
+REVOKE_TOKENS: Final = "tracegist.integrations.revoke_tokens"
 
 # Kinds of the API that no worker of this release serves: a filter may name them, and finds none.
 LATER_KINDS: Final = (
@@ -47,7 +62,5 @@ LATER_KINDS: Final = (
     "logs.attributes",
     "logs.values",
     "insight",
-    "integrations.twilio_phone_numbers",
-    "integrations.connect",
     "summarization.bulk",
 )

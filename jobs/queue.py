@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from celery import Celery
@@ -122,6 +123,16 @@ class JobQueue:
         if submitted.outcome == "queued" and not self._broker_in_store:
             await self._send(record)
         return submitted
+
+    async def notify(self, task: str, queue: str) -> None:
+        """Send a task that is no job and that beat sends too: when the broker is away, it comes later."""
+        loop = asyncio.get_running_loop()
+        send = partial(self._celery.send_task, task, queue=queue)
+        try:
+            async with asyncio.timeout(SEND_PATIENCE_S):
+                await loop.run_in_executor(self._senders, send)
+        except (OperationalError, RedisError, OSError, TimeoutError):
+            log.warning("task_not_sent", task=task)
 
     async def wait(self, job_id: str, seconds: float) -> bool:
         """Whether the job ended within `seconds`."""

@@ -7,7 +7,7 @@ to see whether it can be opened.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -92,8 +92,10 @@ def get(session: Session, integration_id: int, *, project_id: int) -> Connected 
     return None if found is None else Connected(found[0], found[1])
 
 
-def remove(session: Session, integration_id: int, *, project_id: int, revoke: bool) -> Integration | None:
-    """Remove the row; with `revoke` its secrets are kept apart until they are revoked."""
+def remove(
+    session: Session, integration_id: int, *, project_id: int, revocable: Collection[str] = ()
+) -> Integration | None:
+    """Remove the row; when its kind is `revocable`, its secrets are kept apart until they are revoked."""
     if not 0 < integration_id <= MAX_ID:
         return None
     row = session.scalar(
@@ -102,7 +104,7 @@ def remove(session: Session, integration_id: int, *, project_id: int, revoke: bo
         .returning(Integration)
         .execution_options(synchronize_session=False)
     )
-    if row is not None and revoke:
+    if row is not None and row.kind in revocable:
         session.add(
             Revocation(
                 project_id=row.project_id,

@@ -26,6 +26,7 @@ from sqlalchemy import create_engine, make_url, text
 
 START_S = 60.0
 STOP_S = 20.0
+STACK_URL = "{stack}"
 
 # Names of keys as the case files use them.
 DECLARATION: dict[str, Any] = {
@@ -53,6 +54,7 @@ DECLARATION: dict[str, Any] = {
         {"name": "llm_write", "user": "ada@example.com", "scopes": ["llm_analytics:write"]},
         {"name": "llm_read", "user": "ada@example.com", "scopes": ["llm_analytics:read"]},
         {"name": "logs_read", "user": "ada@example.com", "scopes": ["logs:read"]},
+        {"name": "integration_read", "user": "ada@example.com", "scopes": ["integration:read"]},
         {"name": "folder_read", "user": "ada@example.com", "scopes": ["persisted_folder:read"]},
         {"name": "folder_write", "user": "ada@example.com", "scopes": ["persisted_folder:write"]},
     ],
@@ -108,10 +110,11 @@ class RunningStack:
 
 @contextmanager
 def running_stack(data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator[RunningStack]:
-    """Start a stack with these TRACEGIST_... and other variables, provision it, stop it in the end."""
+    """Start a stack with these variables (STACK_URL in them is its address), provision it, stop it."""
     with _services() as services:
-        environ = {**clean_environ(), **services, **(settings or {})}
         port = free_port()
+        own = {name: value.replace(STACK_URL, _url(port)) for name, value in (settings or {}).items()}
+        environ = {**clean_environ(), **services, **own}
         log = data_dir / "stack.log"
         data_dir.mkdir(parents=True, exist_ok=True)
         stack = start_stack(data_dir, port, environ, log)
@@ -127,7 +130,7 @@ def start_stack(data_dir: Path, port: int, environ: dict[str, str], log: Path) -
         process = subprocess.Popen(
             [*command, "--data-dir", str(data_dir)], env=environ, stdout=output, stderr=output
         )
-    url = f"http://127.0.0.1:{port}"
+    url = _url(port)
     try:
         wait_until_ready(url, process, log)
         applied = provision(data_dir, environ)
@@ -166,6 +169,10 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
             pass
         time.sleep(0.1)
     raise RuntimeError(f"the stack did not get ready:\n{log.read_text()[-4000:]}")
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def free_port() -> int:

@@ -25,7 +25,12 @@ log = structlog.get_logger()
 settings = load_settings()
 app = make_celery(settings.effective_broker_url)
 app.conf.update(
-    imports=["workers.tasks.maintenance", "workers.tasks.summarization", "workers.tasks.text_repr"],
+    imports=[
+        "workers.tasks.integrations",
+        "workers.tasks.maintenance",
+        "workers.tasks.summarization",
+        "workers.tasks.text_repr",
+    ],
     beat_schedule=beat_schedule(),
 )
 reconnect.install(app)
@@ -53,6 +58,7 @@ class _Presence:
             _ = process_resources().summaries  # opened before the first job, not by it
         if MAINTENANCE_QUEUE in queues:
             resources = process_resources()
+            _ = resources.connections
             self._recorder = Recorder(resources.runs, resources.sessions)
             self._recorder.start()
         self._thread = threading.Thread(target=self._beat, name="presence", daemon=True)

@@ -16,4 +16,6 @@ SUMMARIES = Counter(
 LINE_REFS = Counter(
     "line_refs_total", "Line references of generated summaries, by what became of them", ["result"]
 )
+TOKENS_REFRESHED = Counter("tokens_refreshed_total", "Tokens that were due, by outcome", ["outcome"])
+TOKENS_REVOKED = Counter("tokens_revoked_total", "Tokens of removed integrations, by outcome", ["outcome"])
 JOBS_SENT_AGAIN = Counter("jobs_sent_again", "Messages sent again because no worker had started the job")

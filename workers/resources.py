@@ -14,13 +14,16 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from cache.connection import FaultCounter, blocking_cache_client, blocking_coordination_client
+from cache.phone_numbers import BlockingPhoneNumberCache
 from cache.texts import BlockingTextCache
 from config.settings import Settings, load_settings
 from jobs.runs import RunStore
+from storage.secrets import open_vault
 from storage.session import make_engine, make_sessions
 from workers.base import RunningJobs
 
 if TYPE_CHECKING:
+    from workers.connections import Connections
     from workers.summaries import SummaryRuntime
 
 ALONE_S = 20  # longer than any usual run; when its process is killed, the next run waits no longer than this
@@ -65,10 +68,18 @@ class Resources:
 
         return SummaryRuntime(self.settings, self.sessions)
 
+    @cached_property
+    def connections(self) -> Connections:
+        # The same goes for the HTTP client and its parts.
+        from workers.connections import Connections
+
+        numbers = BlockingPhoneNumberCache(blocking_cache_client(self.settings.effective_cache_url))
+        return Connections(self.settings, self.sessions, open_vault(self.settings), numbers)
+
     @contextmanager
-    def alone(self, name: str) -> Iterator[bool]:
+    def alone(self, name: str, *, seconds: float = ALONE_S) -> Iterator[bool]:
         """Whether this process is the one that may do `name` now, over all processes."""
-        lock = self._coordination.lock(f"tg:alone:{name}", timeout=ALONE_S, blocking=False)
+        lock = self._coordination.lock(f"tg:alone:{name}", timeout=seconds, blocking=False)
         chosen = lock.acquire()
         try:
             yield bool(chosen)

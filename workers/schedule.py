@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.kinds import MAINTENANCE_QUEUE
+from jobs.kinds import MAINTENANCE_QUEUE, REVOKE_TOKENS
 
 TAKE_OVER = "tracegist.take_over_lost_jobs"
 RETENTION = "tracegist.remove_old_jobs"
+REFRESH_TOKENS = "tracegist.integrations.refresh_tokens"
 
 
 def beat_schedule() -> dict[str, dict[str, Any]]:
     return {
         "take-over-lost-jobs": _every(2, TAKE_OVER),
         "remove-old-jobs": _every(3600, RETENTION),
+        "refresh-tokens": _every(20, REFRESH_TOKENS),
+        # Sent at each removal too: this is for messages and workers that were lost.
+        "revoke-tokens": _every(60, REVOKE_TOKENS),
     }
 
 

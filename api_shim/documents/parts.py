@@ -96,7 +96,7 @@ def errors(*statuses: int) -> Schema:
         422: "The request cannot be carried out.",
         429: "Too many requests.",
         500: "A fault of ours.",
-        502: "The language model gave no usable answer.",
+        502: "A service that is asked gave no usable answer.",
         503: "Something that the work needs is not there right now.",
         504: "The result was not ready in time; the job goes on.",
     }

@@ -22,7 +22,7 @@ from tests.e2e.matching import MISSING, at, error_faults, query_faults, same, sc
 from tests.running import RunningStack
 
 CASES = Path(__file__).parents[1] / "data" / "cases" / "platform.ndjson"
-CAPABILITIES = {"companion", "jobs", "offline_llm"}
+CAPABILITIES = {"companion", "fake_oauth", "fake_twilio", "jobs", "offline_llm", "slack"}
 REQUEST_S = 90
 PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,10 +23,12 @@ from schemathesis.specs.openapi.checks import (
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from api_shim.app import create_app
+from api_shim.documents.integrations import INTEGRATION_EXAMPLE
 from config.settings import Settings
 from tests.e2e.matching import error_faults
 from tests.e2e.payloads import SUMMARIZATION, TEXT_REPR, event, text_request
 from tests.e2e.trees import make_tree
+from tests.fakes.connected import ConnectedServices, connected_services
 from tests.running import RunningStack
 
 DOCUMENT = create_app(Settings()).openapi()
@@ -43,6 +45,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
+ACCOUNT = INTEGRATION_EXAMPLE["config"]
 FEW = settings(
     max_examples=12,
     derandomize=True,
@@ -51,6 +54,18 @@ FEW = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[ConnectedServices]:
+    with connected_services() as opened:
+        opened.twilio.add(ACCOUNT["account_sid"], ACCOUNT["auth_token"], numbers=2)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def stack_settings(services: ConnectedServices) -> Mapping[str, str]:
+    return services.settings()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +120,13 @@ def _things_there(stack: RunningStack) -> dict[str, object]:
         job = client.post(TEXT_REPR, json=text_request(), headers={"Prefer": "respond-async"}).json()
         client.get(f"/jobs/{job['id']}/?wait=20")
         folder = client.post("/persisted_folder/", json={"type": "home"}).json()
-    return {"project_id": stack.projects["main"], "job_id": job["id"], "folder_id": folder["id"]}
+        integration = client.post("/integrations/", json=INTEGRATION_EXAMPLE).json()
+    return {
+        "project_id": stack.projects["main"],
+        "job_id": job["id"],
+        "folder_id": folder["id"],
+        "integration_id": integration["id"],
+    }
 
 
 @pytest.mark.timeout(240)
@@ -229,6 +250,7 @@ GOOD = {
         {"trace_ids": ["a"], "event_ids": ["b"], "mode": "minimal", "all": False},
     ),
     "folder": ("/persisted_folder/", {"type": "home", "protocol": "x://", "path": "y"}),
+    "integration": ("/integrations/", INTEGRATION_EXAMPLE),
 }
 
 

@@ -10,14 +10,32 @@ import httpx2
 import pytest
 
 from tests.e2e.payloads import TEXT_REPR, text_request
+from tests.fakes.connected import ConnectedServices, connected_services
 from tests.running import RunningStack
 
-LISTS = ["/jobs/", "/persisted_folder/"]
+LISTS = ["/jobs/", "/persisted_folder/", "/integrations/"]
 JOBS = 12
 
 
+@pytest.fixture(scope="module")
+def services() -> Iterator[ConnectedServices]:
+    with connected_services() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def stack_settings(services: ConnectedServices) -> dict[str, str]:
+    return {"TRACEGIST_TWILIO_BASE_URL": services.twilio.url}
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _filled(client: httpx2.Client) -> None:
+def _filled(client: httpx2.Client, services: ConnectedServices) -> None:
+    for place in range(3):
+        sid = f"AC{place:032x}"
+        services.twilio.add(sid, "token")
+        account = {"account_sid": sid, "auth_token": "token"}
+        connected = client.post("/integrations/", json={"kind": "twilio", "config": account})
+        assert connected.status_code == 201
     for kind in ("home", "pinned", "custom_products"):
         assert client.post("/persisted_folder/", json={"type": kind}).status_code == 201
     for _ in range(JOBS):

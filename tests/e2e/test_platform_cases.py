@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from tests.e2e.platform_runner import PlatformRunner, load_cases
+from tests.fakes.connected import connected_services
 from tests.running import RunningStack
 
-# Integrations and the insight tool belong to a later release: this one has no routes for them.
-LATER_GROUPS = {"integrations", "insight"}
+# The insight tool belongs to a later release: this one has no route for it.
+LATER_GROUPS = {"insight"}
 
 CASES = load_cases()
+
+
+@pytest.fixture(scope="module")
+def stack_settings() -> Iterator[Mapping[str, str]]:
+    with connected_services() as services:
+        yield services.settings()
 
 
 @pytest.fixture

@@ -105,13 +105,13 @@ def test_ids_beyond_the_column_are_unknown(sessions: Sessions, project: Project)
     with sessions.begin() as session:
         for odd in (0, -1, 2**31, 2**63, 10**30):
             assert integrations.get(session, odd, project_id=project.id) is None
-            assert integrations.remove(session, odd, project_id=project.id, revoke=False) is None
+            assert integrations.remove(session, odd, project_id=project.id) is None
 
 
 def test_an_id_is_not_used_again(sessions: Sessions, project: Project, user: User) -> None:
     first = _connect(sessions, project, user, _account(project))
     with sessions.begin() as session:
-        integrations.remove(session, first.id, project_id=project.id, revoke=False)
+        integrations.remove(session, first.id, project_id=project.id)
 
     second = _connect(sessions, project, user, _account(project))
 
@@ -124,7 +124,7 @@ def test_a_removed_row_leaves_its_secrets_to_be_revoked(
     row = _connect(sessions, project, user, _account(project))
 
     with sessions.begin() as session:
-        integrations.remove(session, row.id, project_id=project.id, revoke=True)
+        integrations.remove(session, row.id, project_id=project.id, revocable={"twilio"})
     with sessions.begin() as session:
         (waiting,) = integrations.to_revoke(session)
         integrations.revoked(session, waiting.id)
@@ -198,7 +198,7 @@ def test_rotation_seals_all_again_and_counts_what_it_cannot(
     lost = _connect(sessions, project, user, _account(project, external_id="lost"))
     strange = Vault([THREE]).seal({}, project_id=project.id, external_id="lost")
     with sessions.begin() as session:
-        integrations.remove(session, gone.id, project_id=project.id, revoke=True)
+        integrations.remove(session, gone.id, project_id=project.id, revocable={"twilio"})
         session.execute(update(Integration).where(Integration.id == lost.id).values(sealed=strange))
 
     with sessions.begin() as session:
