@@ -15,7 +15,7 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
     return {
         "take-over-lost-jobs": _every(2, TAKE_OVER),
         "remove-old-jobs": _every(3600, RETENTION),
-        "refresh-tokens": _every(20, REFRESH_TOKENS),
+        "refresh-tokens": _every(10, REFRESH_TOKENS),
         # Sent at each removal too: this is for messages and workers that were lost.
         "revoke-tokens": _every(60, REVOKE_TOKENS),
     }
