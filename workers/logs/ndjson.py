@@ -8,7 +8,7 @@ from typing import Final
 
 from jobs.errors import InvalidRequest
 from jobs.json_text import JsonSyntaxError
-from workers.logs.documents import load_document, text_of_json
+from workers.logs.documents import load_line, text_of_json
 from workers.logs.instants import micros_of, read_absolute, read_epoch
 from workers.logs.records import (
     END_OF_TIME,
@@ -18,6 +18,7 @@ from workers.logs.records import (
     Parsed,
     Resource,
     Row,
+    byte_length,
     check_count,
     checked_body,
     collect,
@@ -90,7 +91,7 @@ class _Reader:
 
     def row(self, line: bytes) -> Row:
         try:
-            record = load_document(line, exact=True)
+            record = load_line(line)
         except JsonSyntaxError as error:
             raise BadRecord(f"not JSON: {error}") from None
         if not isinstance(record, dict):
@@ -127,7 +128,7 @@ class _Reader:
             attributes,
             resource.attributes,
             resource.fingerprint,
-            len(body.encode()) + size_of(attributes) + resource.size,
+            byte_length(body) + size_of(attributes) + resource.size,
         )
 
     def _timestamp(self, value: object) -> int:

@@ -66,7 +66,7 @@ def _documents(body: bytes, parsed: Parsed) -> Iterator[JsonObject]:
 
 
 def _document(raw: bytes) -> JsonObject:
-    value = load_document(raw.removeprefix(b"\xef\xbb\xbf"), exact=False)
+    value = load_document(raw.removeprefix(b"\xef\xbb\xbf"))
     if not isinstance(value, dict):
         raise InvalidRequest("The body is not a JSON object.")
     if not isinstance(value.get("resourceLogs"), list | None):

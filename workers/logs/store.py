@@ -5,25 +5,26 @@ Every statement gets its project condition here, in `_select`, and nowhere else.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 from jobs.errors import TracegistError
 from workers.logs.batches import Batch, pieces
-from workers.logs.connections import Address, Connections, EngineMemory, translated
-from workers.logs.errors import StoreUnavailable
+from workers.logs.connections import Address, Connections
+from workers.logs.engine import Engine, ResultRow, StoreLimits
 from workers.logs.gate import InsertGate
 from workers.logs.instants import instant_of, micros_of
-from workers.logs.migrations import MIGRATIONS, VERSIONS_TABLE, Target, versions_ddl
+from workers.logs.migrations import Target
 from workers.logs.records import ROW_BYTES, ROW_TIMESTAMP, Row
-from workers.logs.rollups import ROLLUPS, Rollup, RollupDrift
+from workers.logs.rollups import RollupDrift
 from workers.logs.schema import LOGS_COLUMNS
 from workers.logs.statement import Statement
+from workers.logs.upkeep import RollupCare, migrate
+
+__all__ = ["LogStore", "StoreLimits"]
 
 SECOND: Final = 1_000_000
 HOUR: Final = 3600 * SECOND
@@ -38,20 +39,6 @@ _COLUMN_TYPES: Final = [kind for _, kind, _ in LOGS_COLUMNS]
 _NEW_WEEK: Final = 2 * HOUR
 
 
-@dataclass(frozen=True, slots=True)
-class StoreLimits:
-    """Bounds of one query, and of the embedded engine's process."""
-
-    memory_bytes: int = 1 << 30
-    read_bytes: int = 5_000_000_000
-    threads: int = 2
-    insert_s: float = 60
-    maintenance_s: float = 300
-    reply_s: float = 330
-    """How long a server's answer may take on the wire; longer than any deadline."""
-    engine: EngineMemory = field(default_factory=EngineMemory)
-
-
 def _now() -> int:
     return time.time_ns() // 1000
 
@@ -59,21 +46,11 @@ def _now() -> int:
 class LogStore:
     """One store for all threads of a process. chDB: the only one in the process, never used after a fork."""
 
-    def __init__(
-        self,
-        connections: Connections,
-        *,
-        limits: StoreLimits,
-        cluster: str,
-        clock: Callable[[], int],
-        checkpoint_margin_s: float,
-    ) -> None:
-        self._connections = connections
-        self._limits = limits
-        self._target = Target(cluster, connections.address.database)
+    def __init__(self, engine: Engine, *, clock: Callable[[], int], checkpoint_margin_s: float) -> None:
+        self._engine = engine
         self._gate = InsertGate(clock)
+        self._care = RollupCare(engine, self._gate)
         self._margin = int(checkpoint_margin_s * SECOND)
-        self._shards = 0
 
     @classmethod
     def open(
@@ -104,21 +81,20 @@ class LogStore:
         connections.client()
         if checkpoint_margin_s is None:
             checkpoint_margin_s = 0 if address.embedded else 10
-        return cls(
-            connections, limits=limits, cluster=cluster, clock=clock, checkpoint_margin_s=checkpoint_margin_s
-        )
+        engine = Engine(connections, limits=limits, target=Target(cluster, address.database))
+        return cls(engine, clock=clock, checkpoint_margin_s=checkpoint_margin_s)
 
     @property
     def embedded(self) -> bool:
-        return self._connections.address.embedded
+        return self._engine.embedded
 
     def close(self) -> None:
-        self._connections.close()
+        self._engine.connections.close()
 
     def ping(self) -> bool:
         """Whether the store answers now."""
         try:
-            return self._connections.client().ping()
+            return self._engine.connections.client().ping()
         except TracegistError:
             return False
 
@@ -126,7 +102,7 @@ class LogStore:
 
     def run(
         self, project_id: int, statement: Statement, *, deadline_s: float, query_id: str = ""
-    ) -> list[tuple[object, ...]]:
+    ) -> list[ResultRow]:
         """The rows of `statement` over the records of one project.
 
         Args:
@@ -141,11 +117,10 @@ class LogStore:
 
     def cancel(self, query_id: str) -> None:
         """Ask the queries of this name to stop; they end with `QueryCanceled` at their next block."""
-        command = (
-            f"KILL QUERY{self._target.on_cluster} WHERE Settings['log_comment'] = {{query_id:String}} ASYNC"
+        where = "Settings['log_comment'] = {query_id:String}"
+        self._engine.command(
+            f"KILL QUERY{self._engine.target.on_cluster} WHERE {where} ASYNC", {"query_id": query_id}
         )
-        with translated():
-            self._connections.client().command(command, parameters={"query_id": query_id})
 
     def checkpoint(self) -> datetime:
         """A time C so that whatever a read that begins now does not see will be observed at C or later.
@@ -162,7 +137,7 @@ class LogStore:
             " GROUP BY project_id HAVING sum(count) > 0 ORDER BY project_id"
         )
         # The minute that `since` falls into counts.
-        rows = self._query(sql, {"since": micros_of(since) // (60 * SECOND) * 60 * SECOND})
+        rows = self._engine.query(sql, {"since": micros_of(since) // (60 * SECOND) * 60 * SECOND})
         return [int(str(row[0])) for row in rows]
 
     # writing
@@ -173,19 +148,33 @@ class LogStore:
         May be repeated, also at the same time and after a crash in its midst: what is there stays single.
         """
         for piece, (start, part) in enumerate(pieces(rows, [row[ROW_BYTES] for row in rows])):
-            self._insert_piece(project_id, batch, piece, part, start=start, total=len(rows))
+            ids = batch.record_ids([row[ROW_TIMESTAMP] for row in part], start=start, total=len(rows))
+            self._insert_block([project_id] * len(part), ids, part, token=batch.token(piece))
 
-    def _insert_piece(
-        self, project_id: int, batch: Batch, piece: int, rows: Sequence[Row], *, start: int, total: int
+    def insert_gathered(self, token: str, parts: Sequence[tuple[int, Batch, Sequence[Row]]]) -> None:
+        """Store several small batches, (project, batch, rows) each, as one block.
+
+        The token stands for exactly these parts: the caller has written them down before, repeats them
+        unchanged after a crash, and lets none of them in by another way.
+        """
+        projects = [project for project, _, rows in parts for _ in rows]
+        rows = [row for _, _, part in parts for row in part]
+        ids = [
+            number
+            for _, batch, part in parts
+            for number in batch.record_ids([row[ROW_TIMESTAMP] for row in part], start=0, total=len(part))
+        ]
+        if rows:
+            self._insert_block(projects, ids, rows, token=token)
+
+    def _insert_block(
+        self, projects: Sequence[int], ids: Sequence[int], rows: Sequence[Row], *, token: str
     ) -> None:
-        columns = list(zip(*rows, strict=True))
-        ids = batch.record_ids(columns[ROW_TIMESTAMP], start=start, total=total)
+        times, *others = zip(*rows, strict=True)
         with self._gate.inserting() as observed:
-            if self._in_the_week_before(project_id, ids[0], observed):
-                return
-            count = len(rows)
-            fixed = [[project_id] * count, columns[ROW_TIMESTAMP], [observed] * count, ids]
-            self._write("logs", [*fixed, *columns[1:]], _COLUMN_NAMES, _COLUMN_TYPES, batch.token(piece))
+            if not self._in_the_week_before(projects[0], ids[0], observed):
+                columns = [projects, times, [observed] * len(rows), ids, *others]
+                self._engine.write("logs", columns, names=_COLUMN_NAMES, types=_COLUMN_TYPES, token=token)
 
     def _in_the_week_before(self, project_id: int, record_id: int, observed: int) -> bool:
         """Whether a piece with this first record arrived just before the week of `observed` began."""
@@ -203,47 +192,21 @@ class LogStore:
             ),
             parameters={"low": monday - _NEW_WEEK, "high": monday, "tail": tail},
         )
-        rows = self._select(project_id, arrived, deadline_s=self._limits.insert_s)
+        rows = self._select(project_id, arrived, deadline_s=self._engine.limits.insert_s)
         return rows[0][0] != 0
 
     # care of the tables
 
     def migrate(self) -> list[int]:
         """Bring the tables up to date; returns the numbers of the migrations that ran. May be repeated."""
-        self._command(versions_ddl(self._target))
-        applied = {row[0] for row in self._query(f"SELECT number FROM {VERSIONS_TABLE}", {})}
-        pending = [migration for migration in MIGRATIONS if migration.number not in applied]
-        for migration in pending:
-            for statement in migration.statements(self._target):
-                self._command(statement)
-            self._write(
-                VERSIONS_TABLE,
-                [[migration.number], [migration.name]],
-                ["number", "name"],
-                ["UInt32", "String"],
-                f"migration-{migration.number}",
-                spread=False,
-            )
-        return [migration.number for migration in pending]
+        return migrate(self._engine)
 
     def check_rollups(self, project_id: int, start: datetime, end: datetime) -> list[RollupDrift]:
         """The hours from `start` to before `end` in which a rollup and the records disagree.
 
         Inserts that are under way in other processes show as a difference until they are done.
         """
-        return [
-            drift
-            for low, high in _hours(start, end)
-            for rollup in ROLLUPS
-            for drift in self._drift(project_id, rollup, low, high)
-        ]
-
-    def _drift(self, project_id: int, rollup: Rollup, low: int, high: int) -> list[RollupDrift]:
-        parameters = {"project_id": project_id, "low": low, "high": high}
-        if not self._query(rollup.drift(), parameters):
-            return []
-        with self._gate.alone():  # it may have been an insert on its way
-            return [_drift(rollup, row) for row in self._query(rollup.drift(), parameters)]
+        return self._care.check(project_id, start, end)
 
     def rebuild_rollup(
         self, project_id: int, start: datetime, end: datetime, *, settle_s: float | None = None
@@ -256,111 +219,22 @@ class LogStore:
         """
         if settle_s is None:
             settle_s = 0 if self.embedded else 5
-        return sum(
-            self._mend(project_id, rollup, low, high, settle_s=settle_s)
-            for low, high in _hours(start, end)
-            for rollup in ROLLUPS
-        )
-
-    def _mend(self, project_id: int, rollup: Rollup, low: int, high: int, *, settle_s: float) -> int:
-        parameters = {"project_id": project_id, "low": low, "high": high}
-        before = self._query(rollup.differences(), parameters)
-        if not before:
-            return 0
-        time.sleep(settle_s)
-        with self._gate.alone():
-            lacking = self._query(rollup.differences(), parameters)
-            if settle_s:
-                settled = set(before)
-                lacking = [row for row in lacking if row in settled]
-            if lacking:
-                self._add(project_id, rollup, lacking)
-        return len(lacking)
-
-    def _add(self, project_id: int, rollup: Rollup, lacking: Sequence[tuple[object, ...]]) -> None:
-        names = ["project_id", *rollup.group, *rollup.sums]
-        columns = [[project_id] * len(lacking), *zip(*lacking, strict=True)]
-        kinds = [rollup.kinds[name] for name in names]
-        # The token is for the engine, which drops equal blocks without one; a difference may come again.
-        moment = hashlib.blake2b(repr((self._gate.checkpoint(), lacking)).encode(), digest_size=16)
-        self._write(rollup.table, columns, names, kinds, f"mend-{moment.hexdigest()}")
-
-    # the engine
+        return self._care.rebuild(project_id, start, end, settle_s=settle_s)
 
     def _select(
         self, project_id: int, statement: Statement, *, deadline_s: float, query_id: str = ""
-    ) -> list[tuple[object, ...]]:
-        sql = (
+    ) -> list[ResultRow]:
+        return self._engine.query(
             f"SELECT {statement.columns} FROM {statement.table}"
-            f" WHERE project_id = {{project_id:UInt32}} AND ({statement.where}) {statement.tail}"
+            f" WHERE project_id = {{project_id:UInt32}} AND ({statement.where}) {statement.tail}",
+            {**statement.parameters, "project_id": project_id},
+            deadline_s=deadline_s,
+            settings={
+                "max_bytes_to_read": self._engine.limits.read_bytes,
+                "log_comment": query_id,
+                **statement.settings,
+            },
         )
-        parameters = {**statement.parameters, "project_id": project_id}
-        settings = {**self._bounds(deadline_s), "max_bytes_to_read": self._limits.read_bytes}
-        return self._query(sql, parameters, {**settings, "log_comment": query_id, **statement.settings})
-
-    def _query(
-        self,
-        sql: str,
-        parameters: Mapping[str, object],
-        settings: Mapping[str, int | str] | None = None,
-    ) -> list[tuple[object, ...]]:
-        bounds = self._bounds(self._limits.maintenance_s) if settings is None else settings
-        with translated():
-            result = self._connections.client().query(sql, parameters=dict(parameters), settings=dict(bounds))
-        return [tuple(row) for row in result.result_rows]
-
-    def _bounds(self, deadline_s: float) -> dict[str, int | str]:
-        return {
-            "max_execution_time": f"{max(deadline_s, 0.001):.3f}",
-            "timeout_overflow_mode": "throw",
-            "max_memory_usage": self._limits.memory_bytes,
-            "max_threads": self._limits.threads,
-        }
-
-    def _command(self, sql: str) -> None:
-        with translated():
-            self._connections.client().command(sql)
-
-    def _write(
-        self,
-        table: str,
-        columns: Sequence[Sequence[object]],
-        names: Sequence[str],
-        types: Sequence[str],
-        token: str,
-        *,
-        spread: bool = True,
-    ) -> None:
-        """One block with a token. `spread`: the table is a distributed one on a cluster."""
-        settings: dict[str, int | str] = {
-            "insert_deduplication_token": token,
-            "insert_deduplicate": 1,
-            "deduplicate_blocks_in_dependent_materialized_views": 1,
-            "async_insert": 0,
-            "max_partitions_per_insert_block": 0,
-            "max_execution_time": f"{self._limits.insert_s:.3f}",
-        }
-        if self._target.cluster and spread:
-            # A repeated piece must meet its first copy: the token decides on the shard.
-            settings["insert_shard_id"] = 1 + _number_of(token) % self._shard_count()
-            settings["distributed_foreground_insert"] = 1
-        with translated():
-            self._connections.client().insert(
-                table,
-                columns,
-                column_names=list(names),
-                column_type_names=list(types),
-                column_oriented=True,
-                settings=settings,
-            )
-
-    def _shard_count(self) -> int:
-        if not self._shards:
-            sql = "SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = {cluster:String}"
-            self._shards = int(str(self._query(sql, {"cluster": self._target.cluster})[0][0]))
-            if not self._shards:
-                raise StoreUnavailable("The log store does not know the cluster that is configured.")
-        return self._shards
 
 
 def _check_reach(statement: Statement) -> None:
@@ -368,18 +242,3 @@ def _check_reach(statement: Statement) -> None:
     text = f"{statement.columns}\n{statement.where}\n{statement.tail}"
     if "project_id" in statement.parameters or _INNER_QUERY.search(text):
         raise ValueError("a statement reads one table of one project, both of which the store sets")
-
-
-def _number_of(token: str) -> int:
-    return int.from_bytes(hashlib.blake2b(token.encode(), digest_size=8).digest())
-
-
-def _hours(start: datetime, end: datetime) -> Iterator[tuple[int, int]]:
-    """(low, high) in microseconds of every whole hour that the range touches."""
-    first = micros_of(start) // HOUR * HOUR
-    return ((low, low + HOUR) for low in range(first, micros_of(end), HOUR))
-
-
-def _drift(rollup: Rollup, row: Sequence[object]) -> RollupDrift:
-    hour, groups, missing = (int(str(value)) for value in row)
-    return RollupDrift(rollup.table, datetime.fromtimestamp(hour, UTC), groups, missing)
