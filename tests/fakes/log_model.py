@@ -6,9 +6,11 @@ Shares no code with the product: it is what the product's SQL is compared with.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Context, Decimal
+from fractions import Fraction
 from typing import Any
 
 import re2
@@ -170,3 +172,82 @@ def date(text: str, zone: tzinfo) -> datetime | None:
         return datetime(year, month, day, hour, minute, second, micro, tzinfo=used).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def bar_width(span_us: int) -> int:
+    widths = [1, 5, 10, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800, 2592000]
+    step = Fraction(span_us, 50_000_000)
+    best = widths[0]
+    for width in widths:
+        if abs(width - step) < abs(best - step):
+            best = width
+    return best
+
+
+def bars(
+    records: list[Mapping[str, Any]], low: int, high: int, *, key: str, rank: str
+) -> list[tuple[int, str, int, int]]:
+    """(start in seconds, value, count, bytes) for records that match, `low` to `high` in microseconds."""
+    width = bar_width(high - low)
+    seen: dict[tuple[int, str], list[int]] = {}
+    totals: dict[str, int] = {}
+    column = {"severity": "severity_text", "service": "service_name"}[key]
+    for record in records:
+        value = record[column] or "(no value)"
+        bar = seen.setdefault((record["timestamp"] // 1_000_000 // width * width, value), [0, 0])
+        bar[0] += 1
+        bar[1] += record["bytes"]
+        totals[value] = totals.get(value, 0) + (1 if rank == "count" else record["bytes"])
+    named = sorted(totals, key=lambda value: (-totals[value], value))[:10]
+    shown: dict[tuple[int, str], list[int]] = {}
+    for (start, value), (count, size) in seen.items():
+        label = value if value in named else "$$_posthog_breakdown_other_$$"
+        bar = shown.setdefault((start, label), [0, 0])
+        bar[0] += count
+        bar[1] += size
+    start = low // 1_000_000 // width * width
+    last = max(start, (high - 1_000_000) // 1_000_000 // width * width)
+    while start <= last:
+        if not any(at == start for at, _ in shown):
+            shown[start, "(no value)"] = [0, 0]
+        start += width
+    return sorted((at, value, count, size) for (at, value), (count, size) in shown.items())
+
+
+def keys(
+    records: list[Mapping[str, Any]], column: str, search: str, *, in_values: bool
+) -> list[tuple[str, str | None]]:
+    """(name, most frequent matching value or None) in the order of the answer."""
+    counts: dict[str, int] = {}
+    by_value: dict[str, dict[str, int]] = {}
+    for record in records:
+        for name, value in record[column].items():
+            if found_ignoring_case(name, search):
+                counts[name] = counts.get(name, 0) + 1
+            elif in_values and len(search) >= 4 and found_ignoring_case(value, search):
+                seen = by_value.setdefault(name, {})
+                seen[value] = seen.get(value, 0) + 1
+
+    def folded(text: str) -> str:
+        return "".join(map(simple, text))
+
+    def rank(name: str, count: int) -> tuple[int, int, str]:
+        tokens = re.split(r"[\s" + re.escape(string.punctuation) + "]+", folded(name))
+        if folded(name) == folded(search):
+            return (0, -count, name)
+        return (1 if search and folded(search) in tokens else 2, -count, name)
+
+    first = sorted(counts, key=lambda name: rank(name, counts[name]))
+    second = sorted(by_value, key=lambda name: rank(name, sum(by_value[name].values())))
+    return [(name, None) for name in first] + [
+        (name, min(by_value[name], key=lambda value: (-by_value[name][value], value))) for name in second
+    ]
+
+
+def values(records: list[Mapping[str, Any]], column: str, key: str, search: str) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for record in records:
+        value = record[column].get(key)
+        if value is not None and len(value.encode()) <= 256 and found_ignoring_case(value, search):
+            counts[value] = counts.get(value, 0) + 1
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -183,12 +183,12 @@ def raw_value_matches(query: AttributesQuery, window: Window, *, zone: tzinfo) -
         f"({contains('p.2', [query.search], binder)}) AND NOT ({contains('p.1', [query.search], binder)})"
     )
     return _listing(
-        f"arrayJoin(arrayFilter(p -> {matches}, {pairs})) AS pair, pair.1 AS name, pair.2 AS text,"
-        " sum(count()) OVER (PARTITION BY name) AS records",
+        f"arrayJoin(arrayFilter(p -> {matches}, {pairs})) AS pair, pair.1, pair.2,"
+        " sum(count()) OVER (PARTITION BY pair.1)",
         query.filters,
         window,
         binder,
-        "GROUP BY name, text ORDER BY name, count() DESC, text LIMIT 1 BY name",
+        "GROUP BY pair ORDER BY pair.1, count() DESC, pair.2 LIMIT 1 BY pair.1",
         zone=zone,
     )
 
