@@ -16,9 +16,7 @@ from jobs.errors import ValidationFailed
 
 MAX_NEXT: Final = 2048
 
-_ORIGIN = re.compile(
-    r"(https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?)"
-)
+_ORIGIN = re.compile(r"https?://(?:[A-Z0-9.\-]+|\[[0-9A-F:.]+\])(?::[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 _REFUSED_CATEGORIES = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}
 _KEPT = "!#$%&'()*+,/:;=?@[]~"
 

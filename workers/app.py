@@ -7,14 +7,15 @@ import uuid
 from typing import Any
 
 import structlog
-from celery.signals import setup_logging, worker_process_shutdown, worker_ready, worker_shutdown
+from celery.signals import setup_logging, worker_init, worker_process_shutdown, worker_ready, worker_shutdown
 from prometheus_client import start_http_server
 from redis.exceptions import RedisError
 
 from config.logging import configure_logging
-from config.settings import load_settings
+from config.settings import SettingsError, load_settings
 from jobs.broker import make_celery
 from jobs.kinds import LLM_QUEUE, MAINTENANCE_QUEUE
+from storage.secrets import open_vault
 from workers import reconnect
 from workers.recorder import Recorder
 from workers.resources import close_process_resources, process_resources
@@ -95,6 +96,17 @@ def _serve_metrics(port: int) -> None:
 
 
 _presence = _Presence()
+
+
+@worker_init.connect
+def _refuse_without_keys(sender: Any, **_: object) -> None:
+    """The worker that opens stored secrets does not start without a key for them."""
+    if MAINTENANCE_QUEUE not in sender.app.amqp.queues.consume_from:
+        return
+    try:
+        open_vault(settings)
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
 
 
 @worker_ready.connect

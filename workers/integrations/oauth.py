@@ -15,7 +15,7 @@ import structlog
 
 from jobs.errors import UpstreamBadAnswer, ValidationFailed
 from workers.integrations.calls import Answer, Calls, bad_answer
-from workers.integrations.texts import MAX_EXTERNAL_ID, MAX_NAME, member, text_of
+from workers.integrations.texts import MAX_EXTERNAL_ID, MAX_NAME, holds_secret, member, text_of
 
 log = structlog.get_logger()
 
@@ -138,9 +138,12 @@ async def identify(calls: Calls, provider: Provider, grant: Grant) -> Identity:
     if provider.identity_url:
         source = await _look_up(calls, provider, grant.tokens["access_token"])
     found = text_of(member(source, provider.external_id), max_length=MAX_EXTERNAL_ID + 1)
-    if not 0 < len(found) <= MAX_EXTERNAL_ID:
+    tokens = grant.tokens.values()
+    if not 0 < len(found) <= MAX_EXTERNAL_ID or holds_secret(found, tokens):
         raise bad_answer()
-    name = text_of(member(source, provider.name), max_length=MAX_NAME) or found[:MAX_NAME]
+    name = text_of(member(source, provider.name), max_length=MAX_NAME)
+    if not name or holds_secret(name, tokens):
+        name = found[:MAX_NAME]
     return Identity(found, name, _shown(provider, grant))
 
 
@@ -191,7 +194,8 @@ def _grant_of(answer: Answer) -> Grant | None:
     }
     if "access_token" not in tokens:
         return None
-    return Grant(tokens, _scopes(value.get("scope")), _life(value.get("expires_in")), value)
+    scopes = tuple(scope for scope in _scopes(value.get("scope")) if not holds_secret(scope, tokens.values()))
+    return Grant(tokens, scopes, _life(value.get("expires_in")), value)
 
 
 def _object(answer: Answer) -> dict[str, object]:
@@ -227,7 +231,7 @@ def _shown(provider: Provider, grant: Grant) -> dict[str, object]:
     shown: dict[str, object] = {}
     for path in provider.shown:
         text = text_of(member(grant.answer, path), max_length=MAX_SHOWN)
-        if not text or any(token in text for token in grant.tokens.values()):
+        if not text or holds_secret(text, grant.tokens.values()):
             continue
         *outer, last = path.split(".")
         place = shown

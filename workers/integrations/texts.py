@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
 MAX_NAME: Final = 200
 MAX_EXTERNAL_ID: Final = 512
+MIN_SECRET: Final = 16  # a shorter text is found in names that have nothing to do with it
 
 _DROPPED = {"Cc", "Cs"}
 
@@ -29,3 +31,8 @@ def text_of(value: object, *, max_length: int) -> str:
         return ""
     kept = (sign for sign in str(value) if unicodedata.category(sign) not in _DROPPED)
     return "".join(kept).strip()[:max_length]
+
+
+def holds_secret(text: str, secrets: Iterable[str]) -> bool:
+    """Whether somebody answered with a secret in a place whose content is shown."""
+    return any(len(secret) >= MIN_SECRET and secret in text for secret in secrets)

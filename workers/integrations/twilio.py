@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from jobs.errors import ValidationFailed
 from jobs.integrations import TwilioConnect, is_account_sid
 from workers.integrations.calls import Answer, Basic, Calls, bad_answer
-from workers.integrations.texts import MAX_NAME, member, text_of
+from workers.integrations.texts import MAX_NAME, holds_secret, member, text_of
 
 PAGE_SIZE: Final = 1000
 MAX_PAGES: Final = 50
@@ -47,7 +47,8 @@ async def verify(calls: Calls, base_url: str, credentials: TwilioConnect) -> Twi
     found = text_of(member(account, "sid"), max_length=MAX_NAME)
     if not is_account_sid(found):
         raise bad_answer()
-    return TwilioAccount(found, text_of(member(account, "friendly_name"), max_length=MAX_NAME) or found)
+    name = text_of(member(account, "friendly_name"), max_length=MAX_NAME)
+    return TwilioAccount(found, found if not name or holds_secret(name, [credentials.password]) else name)
 
 
 async def phone_numbers(calls: Calls, base_url: str, credentials: TwilioConnect) -> list[PhoneNumber]:
@@ -59,7 +60,7 @@ async def phone_numbers(calls: Calls, base_url: str, credentials: TwilioConnect)
         if url is None:
             break
         page = _accepted(await calls.read(url, basic=basic))
-        found += _numbers_of(page)
+        found += _numbers_of(page, credentials)
         url = _next_url(base_url, member(page, "next_page_uri"))
     return found
 
@@ -81,11 +82,14 @@ def _accepted(answer: Answer) -> dict[str, object]:
     return value
 
 
-def _numbers_of(page: dict[str, object]) -> list[PhoneNumber]:
+def _numbers_of(page: dict[str, object], credentials: TwilioConnect) -> list[PhoneNumber]:
     rows = page.get("incoming_phone_numbers")
     if not isinstance(rows, list):
         raise bad_answer()
-    return [_number_of(row) for row in rows]
+    numbers = [_number_of(row) for row in rows]
+    if any(holds_secret(text, [credentials.password]) for number in numbers for text in number.values()):
+        raise bad_answer()
+    return numbers
 
 
 def _number_of(row: object) -> PhoneNumber:
