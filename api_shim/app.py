@@ -22,6 +22,7 @@ from api_shim.routes import (
     integrations,
     jobs,
     logs,
+    max_tools,
     oauth_callback,
     persisted_folders,
     projects,
@@ -44,7 +45,7 @@ from storage.secrets import open_vault
 from storage.session import make_engine, make_sessions
 
 # The order is that of the look-up: what is called most comes first.
-ROOMS = (summarization, text_repr, jobs, persisted_folders, integrations, logs)
+ROOMS = (summarization, text_repr, jobs, persisted_folders, integrations, logs, max_tools)
 THROTTLE_TIMEOUT_S = 0.1  # a store that takes longer lets the request pass
 THROTTLE_SKIP_S = 2.0
 PROJECT_PREFIXES = ("/api/environments/{project_id}", "/api/projects/{project_id}")

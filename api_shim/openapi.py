@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api_shim.documents.integrations import INTEGRATION, PHONE_NUMBERS
 from api_shim.documents.jobs import JOB
+from api_shim.documents.max_tools import INSIGHT_QUERY
 from api_shim.documents.parts import ERROR, Schema, scopes_line
 from api_shim.documents.persisted_folders import FOLDER
 
@@ -18,6 +19,7 @@ COMPONENTS = {
     "Folder": FOLDER,
     "Integration": INTEGRATION,
     "PhoneNumbers": PHONE_NUMBERS,
+    "InsightQuery": INSIGHT_QUERY,
 }
 
 

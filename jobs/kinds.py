@@ -37,6 +37,7 @@ SUMMARIZATION = JobKind(
 TEXT_REPR = JobKind(
     "text_repr", "tracegist.text_repr", RENDER_QUEUE, ("llm_analytics:write",), time_limit_s=300
 )
+INSIGHT = JobKind("insight", "tracegist.insight", LLM_QUEUE, ("insight:read", "query:read"))
 
 CONNECT = JobKind(
     "integrations.connect", "tracegist.integrations.connect", MAINTENANCE_QUEUE, ("integration:write",)
@@ -49,7 +50,7 @@ PHONE_NUMBERS = JobKind(
 )
 
 JOB_KINDS: Final[dict[str, JobKind]] = {
-    kind.name: kind for kind in (SUMMARIZATION, TEXT_REPR, PHONE_NUMBERS, CONNECT)
+    kind.name: kind for kind in (SUMMARIZATION, TEXT_REPR, PHONE_NUMBERS, CONNECT, INSIGHT)
 }
 
 # A task that is no job: nobody waits for it.
@@ -61,6 +62,5 @@ LATER_KINDS: Final = (
     "logs.sparkline",
     "logs.attributes",
     "logs.values",
-    "insight",
     "summarization.bulk",
 )

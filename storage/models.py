@@ -227,6 +227,35 @@ class JobRow(Base):
     payload_meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
+class SummaryRow(Base):
+    """One answered summary, for questions about summaries. No foreign keys, as above.
+
+    `status` is how the cache took part (`miss`, `hit`, ...), or the code of the failure. `answer_id` names
+    the answer, so that it is written once. A cached answer has taken no tokens and cost nothing.
+    """
+
+    __tablename__ = "summaries"
+    __table_args__ = (
+        Index("ix_summaries_newest", "project_id", "created_at"),
+        Index("ix_summaries_created_at", "created_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    answer_id: Mapped[str] = mapped_column(String(128), unique=True)
+    project_id: Mapped[int]
+    created_at: Mapped[datetime]
+    summarize_type: Mapped[str] = mapped_column(String(16))
+    mode: Mapped[str] = mapped_column(String(16))
+    model: Mapped[str] = mapped_column(String(200))
+    engine: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(64))
+    cached: Mapped[bool]
+    latency_ms: Mapped[float] = mapped_column(Double)
+    text_repr_length: Mapped[int] = mapped_column(BigInteger)
+    total_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost_usd: Mapped[float | None] = mapped_column(Double)
+
+
 class LedgerEntry(Base):
     """One paid answer of a model. No foreign keys: what was spent is booked whatever became of the job."""
 

@@ -27,6 +27,7 @@ settings = load_settings()
 app = make_celery(settings.effective_broker_url)
 app.conf.update(
     imports=[
+        "workers.tasks.insight",
         "workers.tasks.integrations",
         "workers.tasks.maintenance",
         "workers.tasks.summarization",
