@@ -113,6 +113,15 @@ class Settings(BaseModel):
     max_queued: int = Field(10_000, ge=1, description="Jobs in one queue before calls are answered 503.")
     queue_ttl_s: Seconds = Field(3600, description="Time in the queue after which a job expires.")
     result_ttl_s: Seconds = Field(86_400, description="How long the result of a single job is kept.")
+    bulk_result_ttl_s: Seconds = Field(7 * 86_400, description="How long the rows of a bulk job are kept.")
+    bulk_max_items: int = Field(10_000, ge=1, description="Most items of one bulk job.")
+    bulk_max_bytes: int = Field(
+        268_435_456, ge=1, description="Largest upload of a bulk job, as sent and after gzip."
+    )
+    bulk_chunk: int = Field(32, ge=1, description="Items that one queue task of a bulk job carries.")
+    bulk_concurrency: int = Field(
+        256, ge=1, description="Summaries of bulk jobs that one LLM worker process runs at once."
+    )
     job_retention_s: Seconds = Field(30 * 86_400, description="How long a job record is kept.")
     job_heartbeat_s: Seconds = Field(
         3, description="How often a worker renews its running jobs and its own heartbeat."
@@ -125,6 +134,10 @@ class Settings(BaseModel):
     openai_api_key: str = Field("", description="Key of the model provider. Empty: the offline summarizer.")
     openai_base_url: str = Field("https://api.openai.com/v1", description="Any OpenAI-compatible address.")
     summary_model: str = Field("gpt-4.1-mini", description="Default model.")
+    summary_bulk_model: str = Field(
+        "",
+        description="Default model of bulk items. Empty: that of single calls, so that both share a cache.",
+    )
     summary_models: tuple[str, ...] = Field((), description="Further models that a request may name.")
     llm_prices: dict[str, ModelPrice] = Field(
         default_factory=dict, description="JSON: model -> US dollars per 1M tokens."
@@ -158,6 +171,9 @@ class Settings(BaseModel):
     )
     max_input_tokens: int = Field(
         0, ge=0, description="Cap on the input of an on-demand summary. 0: the window decides."
+    )
+    bulk_max_input_tokens: int = Field(
+        60_000, ge=0, description="Cap on the input of a bulk item's summary. 0: the window decides."
     )
     breaker_failures: int = Field(10, ge=1, description="Failures in a row that open the circuit breaker.")
     breaker_open_s: Seconds = Field(30, description="First pause of the open breaker; doubles up to 300 s.")
@@ -271,6 +287,11 @@ class Settings(BaseModel):
     def default_model(self) -> str:
         """The model of a request that names none; the offline summarizer when there is no key."""
         return self.summary_model if self.openai_api_key else "extractive"
+
+    @property
+    def default_bulk_model(self) -> str:
+        """The same for an item of a bulk job."""
+        return (self.summary_bulk_model or self.summary_model) if self.openai_api_key else "extractive"
 
 
 def _is_address(value: str, schemes: tuple[str, ...]) -> bool:

@@ -6,9 +6,9 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from jobs.envelopes import BROKER_PREFIX
-from jobs.kinds import LLM_QUEUE, LOGS_QUEUE, MAINTENANCE_QUEUE, RENDER_QUEUE
+from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, LOGS_QUEUE, MAINTENANCE_QUEUE, RENDER_QUEUE
 
-QUEUES = (LLM_QUEUE, RENDER_QUEUE, LOGS_QUEUE, MAINTENANCE_QUEUE)
+QUEUES = (LLM_QUEUE, LLM_BULK_QUEUE, RENDER_QUEUE, LOGS_QUEUE, MAINTENANCE_QUEUE)
 REDELIVERY_S = 3600  # longer than the longest task; lost work is found by our own leases, not by this
 
 

@@ -6,7 +6,7 @@ step. Single jobs have nothing else to tell. Reading is `jobs/event_feed.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis.asyncio
@@ -15,13 +15,14 @@ from redis import Redis
 from jobs import event_scripts, scripts
 from jobs.json_text import dump_json
 
-Counters = Mapping[str, int | float]
+Counters = Mapping[str, int | float | None]
 
 
 class EventPublisher:
     """For worker threads. Redis errors pass through; events of a job that has ended are dropped."""
 
     def __init__(self, redis: Redis) -> None:
+        self._redis = redis
         self._publish = redis.register_script(event_scripts.PUBLISH_EVENT)
 
     def progress(self, job_id: str, counters: Counters) -> None:
@@ -31,6 +32,13 @@ class EventPublisher:
     def item(self, job_id: str, index: int) -> None:
         """The item at `index` is finished. Its row is read when it is shown, so it must be stored before."""
         self._publish(**_call(job_id, "item", {"index": index}))
+
+    def items(self, job_id: str, indexes: Iterable[int]) -> None:
+        """The same for several items, in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for index in indexes:
+            self._publish(**_call(job_id, "item", {"index": index}), client=pipe)
+        pipe.execute()
 
 
 class AsyncEventPublisher:

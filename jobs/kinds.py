@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 LLM_QUEUE: Final = "llm"
+LLM_BULK_QUEUE: Final = "llm.bulk"
 RENDER_QUEUE: Final = "render"
 LOGS_QUEUE: Final = "logs"
 MAINTENANCE_QUEUE: Final = "maintenance"
@@ -38,6 +39,10 @@ TEXT_REPR = JobKind(
     "text_repr", "tracegist.text_repr", RENDER_QUEUE, ("llm_analytics:write",), time_limit_s=300
 )
 INSIGHT = JobKind("insight", "tracegist.insight", LLM_QUEUE, ("insight:read", "query:read"))
+# Its message only starts the job; the work is done by tasks that carry a chunk of items each.
+SUMMARIZATION_BULK = JobKind(
+    "summarization.bulk", "tracegist.summarization.bulk", LLM_BULK_QUEUE, ("llm_analytics:write",)
+)
 
 CONNECT = JobKind(
     "integrations.connect", "tracegist.integrations.connect", MAINTENANCE_QUEUE, ("integration:write",)
@@ -50,10 +55,12 @@ PHONE_NUMBERS = JobKind(
 )
 
 JOB_KINDS: Final[dict[str, JobKind]] = {
-    kind.name: kind for kind in (SUMMARIZATION, TEXT_REPR, PHONE_NUMBERS, CONNECT, INSIGHT)
+    kind.name: kind
+    for kind in (SUMMARIZATION, TEXT_REPR, SUMMARIZATION_BULK, PHONE_NUMBERS, CONNECT, INSIGHT)
 }
 
-# A task that is no job: nobody waits for it.
+# Tasks that are no jobs: nobody waits for them.
+BULK_TEND: Final = "tracegist.tend_bulk_jobs"
 REVOKE_TOKENS: Final = "tracegist.integrations.revoke_tokens"
 
 # Kinds of the API that no worker of this release serves: a filter may name them, and finds none.
@@ -62,5 +69,4 @@ LATER_KINDS: Final = (
     "logs.sparkline",
     "logs.attributes",
     "logs.values",
-    "summarization.bulk",
 )

@@ -161,7 +161,7 @@ class JobQueue:
             async with asyncio.timeout(SEND_PATIENCE_S):
                 return await self.store.submit(record, payload, message=self._message(record))
         except (RedisError, OSError, TimeoutError) as error:
-            raise queue_unavailable("The job queue cannot be reached; try again shortly.") from error
+            raise _unreachable() from error
 
     def _message(self, record: JobRecord) -> bytes:
         if not self._broker_in_store:
@@ -169,14 +169,20 @@ class JobQueue:
         return envelope(JOB_KINDS[record.kind].task, record.id, record.queue)
 
     async def _send(self, record: JobRecord) -> None:
+        try:
+            await self._send_task(record)
+        except Unavailable:
+            await self._abandon(record)
+            raise
+
+    async def _send_task(self, record: JobRecord) -> None:
         kind = JOB_KINDS[record.kind]
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(SEND_PATIENCE_S):
                 await loop.run_in_executor(self._senders, self._publish, kind.task, record.id, kind.queue)
         except (OperationalError, RedisError, OSError, TimeoutError) as error:
-            await self._abandon(record)
-            raise queue_unavailable("The job queue cannot be reached; try again shortly.") from error
+            raise _unreachable() from error
 
     def _publish(self, task: str, job_id: str, queue: str) -> None:
         self._celery.send_task(task, args=[job_id], queue=queue)
@@ -190,6 +196,10 @@ class JobQueue:
 
 def queue_unavailable(detail: str) -> Unavailable:
     return Unavailable(detail, code="queue_unavailable", retry_after_s=5)
+
+
+def _unreachable() -> Unavailable:
+    return queue_unavailable("The job queue cannot be reached; try again shortly.")
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:

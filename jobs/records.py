@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from jobs.bulk_progress import bulk_progress
 from jobs.json_text import dump_json, load_json
 from jobs.states import JobState
 
@@ -17,7 +18,16 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford base 32, as in a ULI
 
 def new_job_id() -> str:
     """`job_` and a ULID: sorts by time, cannot be guessed."""
-    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
+    return _job_id(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10)))
+
+
+def job_id_at(unix: float) -> str:
+    """The lowest id of that moment: those of older jobs are below it."""
+    return _job_id(int(unix * 1000), 0)
+
+
+def _job_id(milliseconds: int, entropy: int) -> str:
+    value = (milliseconds << 80) | entropy
     return "job_" + "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
 
 
@@ -33,7 +43,8 @@ class JobRecord:
     """One job. Times are UNIX seconds; `error` is the common error body of a failed job.
 
     `payload_codec` and the payload itself are not part of the record: a request may hold customer data.
-    `flight` is the key under which identical requests find this job while it runs.
+    `flight` is the key under which identical requests find this job while it runs. `counters` are those of a
+    bulk job as its rows had them at one moment (`jobs/bulk.py`), `in_hand` the items that workers have taken.
     """
 
     id: str
@@ -60,6 +71,8 @@ class JobRecord:
     request_id: str = ""
     flight: str = ""
     forced_at: float | None = None
+    counters: dict[str, Any] = field(default_factory=dict)
+    in_hand: int = 0
 
     def to_hash(self) -> dict[str, bytes]:
         """The fields of the Redis hash; absent means null."""
@@ -82,8 +95,11 @@ class JobRecord:
             return None
 
     @property
-    def progress(self) -> dict[str, int]:
+    def progress(self) -> dict[str, Any]:
+        """`total = queued + running + done`, whatever moment the parts are of."""
         state = self.state
+        if self.counters:
+            return bulk_progress(self.counters, in_hand=self.in_hand, ended=state.final)
         return {
             "total": 1,
             "done": int(state.final),
@@ -93,6 +109,11 @@ class JobRecord:
             "failed": int(state in (JobState.FAILED, JobState.EXPIRED)),
             "canceled": int(state is JobState.CANCELED),
         }
+
+    @property
+    def partial_failure(self) -> bool:
+        """Whether items of a bulk job have failed."""
+        return bool(self.counters.get("failed"))
 
     def address(self, base: str) -> str:
         return f"{base}/api/environments/{self.project_id}/jobs/{self.id}/"
@@ -121,7 +142,7 @@ class JobRecord:
             "attempt": self.attempt,
             "max_attempts": self.max_attempts,
             "progress": self.progress,
-            "partial_failure": False,
+            "partial_failure": self.partial_failure,
             "result_status": self.result_status,
             "error": self.error,
             "request_id": self.request_id,

@@ -85,20 +85,21 @@ class RunStore:
         *,
         result: JobResult | None = None,
         error: dict[str, object] | None = None,
+        keep_s: float | None = None,
     ) -> bool:
         """Write the final state with its result and wake the waiters; False when the job had ended before."""
-        now = time.time()
+        now, keep_s = time.time(), keep_s or self._result_ttl_s
         done = replace(
             record,
             state=state,
             finished_at=now,
-            expires_at=now + self._result_ttl_s,
+            expires_at=now + keep_s,
             result_status=result.status if result else None,
             result_headers=result.headers if result else {},
             error=error,
         )
         content = pack(result.content) if result else b""
-        return bool(self._finish(**finish_call(done, content, self._result_ttl_s)))
+        return bool(self._finish(**finish_call(done, content, keep_s)))
 
     def renew(self, job_ids: Iterable[str]) -> set[str]:
         """Renew the leases of running jobs; the ids among them that were asked to stop."""

@@ -99,7 +99,9 @@ class JobStore:
         if await self._redis.exists(scripts.record_key(record.id)):
             await self._redis.hset(scripts.record_key(record.id), "promised", b"true")
 
-    async def cancel(self, job_id: str, finished: JobRecord) -> JobRecord | None:
+    async def cancel(
+        self, job_id: str, finished: JobRecord, *, keep_s: float | None = None
+    ) -> JobRecord | None:
         """Cancel a queued job at once (as `finished`), ask a running one to stop; the record afterwards.
 
         A job that the store has lost is at work nowhere: it is canceled too, and never restored.
@@ -107,7 +109,7 @@ class JobStore:
         key = scripts.record_key(job_id)
         state = await self._cancel(keys=(key, scripts.JOURNAL_KEY), args=[job_id])
         if state in (None, b'"queued"'):
-            await self._finish(**finish_call(finished, b"", self._result_ttl_s))
+            await self._finish(**finish_call(finished, b"", keep_s or self._result_ttl_s))
         return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session, undefer
 
+from jobs.kinds import SUMMARIZATION_BULK
 from jobs.records import JobRecord
 from jobs.states import JobState
 from storage.models import UNFINISHED, JobRow
@@ -236,7 +237,7 @@ def _columns(job: JobRecord) -> dict[str, Any]:
         "attempt": job.attempt,
         "max_attempts": job.max_attempts,
         "progress": job.progress,
-        "partial_failure": False,
+        "partial_failure": job.partial_failure,
         "result_status": job.result_status,
         "result_headers": job.result_headers,
         "error": job.error,
@@ -274,6 +275,7 @@ def _record_of(row: JobRow) -> JobRecord:
         request_id=row.request_id,
         flight=row.flight,
         forced_at=_unix(row.forced_at),
+        counters=row.progress if row.kind == SUMMARIZATION_BULK.name else {},
     )
 
 

@@ -213,7 +213,7 @@ class JobRow(Base):
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     attempt: Mapped[int] = mapped_column(default=1)
     max_attempts: Mapped[int] = mapped_column(default=3)
-    progress: Mapped[dict[str, int]]
+    progress: Mapped[dict[str, Any]]
     partial_failure: Mapped[bool] = mapped_column(default=False)
     result_status: Mapped[int | None]
     result_headers: Mapped[dict[str, str]] = mapped_column(default=dict)
@@ -254,6 +254,61 @@ class SummaryRow(Base):
     text_repr_length: Mapped[int] = mapped_column(BigInteger)
     total_tokens: Mapped[int] = mapped_column(BigInteger)
     cost_usd: Mapped[float | None] = mapped_column(Double)
+
+
+class BulkJob(Base):
+    """What a bulk job may use, and how far it is. The counters change in one step with the rows they count.
+
+    `revision` rises with each such step. `ended`: rows that are not finished by now never will be.
+    """
+
+    __tablename__ = "bulk_jobs"
+
+    job_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    options: Mapped[dict[str, Any]]
+    ended: Mapped[bool] = mapped_column(default=False)
+    revision: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int]
+    done: Mapped[int] = mapped_column(default=0)
+    succeeded: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    canceled: Mapped[int] = mapped_column(default=0)
+    cached: Mapped[int] = mapped_column(default=0)
+    duplicates: Mapped[int] = mapped_column(default=0)
+    llm_calls: Mapped[int] = mapped_column(default=0)
+    tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    cost_usd: Mapped[float] = mapped_column(Double, default=0.0)
+    unpriced: Mapped[int] = mapped_column(default=0)
+
+
+class BulkItem(Base):
+    """One item. No foreign key: items are stored while they are uploaded, before there is a job.
+
+    `leader` is the position of the first item with the same `identity`, whose summary this one shares.
+    `chunk` null: refused at the door. `content` (packed `data`; only the first of equal ones has it) and
+    `ask` (all else of the request) make the item; `status` and `outcome` (packed row) are null until it is
+    finished, in the step with this `revision` of the job.
+    """
+
+    __tablename__ = "bulk_items"
+    __table_args__ = (
+        Index("ix_bulk_items_chunk", "job_id", "chunk"),
+        Index("ix_bulk_items_revision", "job_id", "revision"),
+    )
+
+    job_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    custom_id: Mapped[str | None] = mapped_column(String(128))
+    leader: Mapped[int | None]
+    chunk: Mapped[int | None]
+    identity: Mapped[str | None] = mapped_column(String(64))
+    content_fp: Mapped[str | None] = mapped_column(String(64))
+    content_bytes: Mapped[int] = mapped_column(default=0)
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    ask: Mapped[bytes | None] = mapped_column(LargeBinary)
+    status: Mapped[int | None]
+    outcome: Mapped[bytes | None] = mapped_column(LargeBinary)
+    revision: Mapped[int | None]
 
 
 class LedgerEntry(Base):
