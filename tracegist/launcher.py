@@ -26,7 +26,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import Settings
-from jobs.kinds import LLM_QUEUE, MAINTENANCE_QUEUE, RENDER_QUEUE
+from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, MAINTENANCE_QUEUE, RENDER_QUEUE
 from storage.migrations import upgrade
 from storage.provisioning import first_start
 from storage.secrets import make_key
@@ -225,7 +225,9 @@ def _children(settings: Settings, host: str, port: int) -> list[Child]:
 
     def worker(queue: str, pool: str, slots: int) -> Child:
         options = ("-Q", queue, "-P", pool, "-c", str(slots), "-n", f"{queue}@%h", "-l", "warning")
-        command = (*celery, "-q", "worker", *options, "--without-gossip", "--without-mingle")
+        command = [*celery, "-q", "worker", *options, "--without-gossip", "--without-mingle"]
+        if queue == LLM_BULK_QUEUE:
+            command += ["--prefetch-multiplier", "1"]  # what is taken early is taken from others
         # A worker that may end its jobs first would wait for a model long after the launcher is gone.
         return Child(f"worker:{queue}", command, orphan_signal=signal.SIGKILL)
 
@@ -238,10 +240,16 @@ def _children(settings: Settings, host: str, port: int) -> list[Child]:
     return [
         worker(RENDER_QUEUE, "prefork", settings.render_processes),
         worker(LLM_QUEUE, "threads", settings.llm_concurrency),
+        worker(LLM_BULK_QUEUE, "threads", bulk_threads(settings)),
         worker(MAINTENANCE_QUEUE, "threads", 4),
         Child("beat", (*celery, "-q", "beat", "-s", str(beat_file), "-l", "warning")),
         Child("shim", shim),
     ]
+
+
+def bulk_threads(settings: Settings) -> int:
+    """One for each chunk that may be under way, and some whose last items are."""
+    return -(-settings.bulk_concurrency // settings.bulk_chunk) + 4
 
 
 def _valkey_command(settings: Settings, address: Path) -> tuple[str, ...]:

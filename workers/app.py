@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from config.logging import configure_logging
 from config.settings import SettingsError, load_settings
 from jobs.broker import make_celery
-from jobs.kinds import LLM_QUEUE, MAINTENANCE_QUEUE
+from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, MAINTENANCE_QUEUE
 from storage.secrets import open_vault
 from workers import reconnect
 from workers.recorder import Recorder
@@ -27,6 +27,7 @@ settings = load_settings()
 app = make_celery(settings.effective_broker_url)
 app.conf.update(
     imports=[
+        "workers.tasks.bulk",
         "workers.tasks.insight",
         "workers.tasks.integrations",
         "workers.tasks.maintenance",
@@ -56,6 +57,8 @@ class _Presence:
     def begin(self, queues: list[str]) -> None:
         self._queues = queues
         _serve_metrics(settings.metrics_port)
+        if LLM_BULK_QUEUE in queues:
+            _ = process_resources().bulk
         if LLM_QUEUE in queues:
             _ = process_resources().summaries  # opened before the first job, not by it
         if MAINTENANCE_QUEUE in queues:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import TypeVar
 
 import uvloop
@@ -22,7 +23,11 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[object, object, T]) -> T:
         """Run on the loop, block this thread until the result is there."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        return self.start(coroutine).result()
+
+    def start(self, coroutine: Coroutine[object, object, T]) -> Future[T]:
+        """Run on the loop; the result comes when it is there."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

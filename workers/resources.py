@@ -17,13 +17,17 @@ from cache.connection import FaultCounter, blocking_cache_client, blocking_coord
 from cache.phone_numbers import BlockingPhoneNumberCache
 from cache.texts import BlockingTextCache
 from config.settings import Settings, load_settings
+from jobs.chunks import ChunkStore
+from jobs.events import EventPublisher
 from jobs.runs import RunStore
 from storage.secrets import open_vault
 from storage.session import make_engine, make_sessions
 from workers.base import RunningJobs
+from workers.bulk.dispatch import Dispatcher
 
 if TYPE_CHECKING:
     from workers.connections import Connections
+    from workers.bulk.runtime import BulkRuntime
     from workers.summaries import SummaryRuntime
 
 ALONE_S = 20  # longer than any usual run; when its process is killed, the next run waits no longer than this
@@ -76,6 +80,36 @@ class Resources:
         numbers = BlockingPhoneNumberCache(blocking_cache_client(self.settings.effective_cache_url))
         return Connections(self.settings, self.sessions, open_vault(self.settings), numbers)
 
+    @cached_property
+    def dispatcher(self) -> Dispatcher:
+        settings = self.settings
+        return Dispatcher(
+            self.runs,
+            self.chunks,
+            EventPublisher(self._coordination),
+            self.sessions,
+            keep_s=settings.bulk_result_ttl_s,
+            queue_ttl_s=settings.queue_ttl_s,
+            items_a_chunk=settings.bulk_chunk,
+        )
+
+    @cached_property
+    def chunks(self) -> ChunkStore:
+        return ChunkStore(self._coordination, lease_s=self.settings.job_lease_s)
+
+    @cached_property
+    def bulk(self) -> BulkRuntime:
+        from workers.bulk.runtime import BulkRuntime
+
+        return BulkRuntime(
+            runs=self.runs,
+            chunks=self.chunks,
+            sessions=self.sessions,
+            dispatcher=self.dispatcher,
+            summaries=self.summaries,
+            slots=self.settings.bulk_concurrency,
+        )
+
     @contextmanager
     def alone(self, name: str, *, seconds: float = ALONE_S) -> Iterator[bool]:
         """Whether this process is the one that may do `name` now, over all processes."""
@@ -90,6 +124,8 @@ class Resources:
     def close(self) -> None:
         self.running.stop()
         opened = self.__dict__
+        if "bulk" in opened:
+            self.bulk.close()
         if "summaries" in opened:
             self.summaries.close()
         if "engine" in opened:

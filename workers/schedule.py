@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.kinds import MAINTENANCE_QUEUE, REVOKE_TOKENS
+from jobs.kinds import BULK_TEND, MAINTENANCE_QUEUE, REVOKE_TOKENS
 
 TAKE_OVER = "tracegist.take_over_lost_jobs"
 RETENTION = "tracegist.remove_old_jobs"
+BULK_CHUNK = "tracegist.summarization.bulk_chunk"  # sent by the bulk tasks themselves
 REFRESH_TOKENS = "tracegist.integrations.refresh_tokens"
 
 
 def beat_schedule() -> dict[str, dict[str, Any]]:
     return {
         "take-over-lost-jobs": _every(2, TAKE_OVER),
+        "tend-bulk-jobs": _every(1, BULK_TEND),
         "remove-old-jobs": _every(3600, RETENTION),
         "refresh-tokens": _every(10, REFRESH_TOKENS),
         # Sent at each removal too: this is for messages and workers that were lost.

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
+from collections.abc import Awaitable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 
 import openai
 import structlog
@@ -18,9 +20,10 @@ from cache.breaker import BreakerRules, CircuitBreaker
 from cache.connection import FaultCounter, StoreGate, cache_client, coordination_client
 from cache.keys import content_fp, fingerprint, summary_key, text_fp
 from cache.quotas import CallQuotas, QuotaLimits
-from cache.summaries import Journal, Outcome, SummaryCache
+from cache.summaries import Hit, Journal, Outcome, SummaryCache
 from config.settings import Settings
 from jobs.errors import TracegistError
+from jobs.records import format_time
 from jobs.summarization import (
     EXTRACTIVE,
     CacheFacts,
@@ -30,7 +33,7 @@ from jobs.summarization import (
     input_budget,
 )
 from jobs.summarization_request import SummarizationRequest
-from workers.event_loop import LoopThread
+from workers.event_loop import LoopThread, T
 from workers.ledger import Ledger
 from workers.llm.client import CallPolicy, OpenAIChat, connect
 from workers.llm.errors import LLMError
@@ -48,6 +51,19 @@ log = structlog.get_logger()
 JUST_STARTED_S = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A summary with how the cache took part. `charged`: it was generated for this order.
+
+    `shown` is None when the summary was found without its text.
+    """
+
+    generation: Generation
+    shown: ShownText | None
+    facts: CacheFacts
+    charged: bool
+
+
 class SummaryRuntime:
     """Opened at the first summary of a process. `answer` may be called from many threads at once."""
 
@@ -56,6 +72,19 @@ class SummaryRuntime:
         self._loop = LoopThread("summaries")
         self._loop.run(self._open(settings, sessions))
 
+    @property
+    def coordination(self) -> Redis:
+        """The client of the loop; only coroutines of the loop may use it."""
+        return self._coordination
+
+    def run(self, coroutine: Coroutine[object, object, T]) -> T:
+        """Run on the loop, and wait for it."""
+        return self._loop.run(coroutine)
+
+    def start(self, coroutine: Coroutine[object, object, T]) -> Future[T]:
+        """Run on the loop, without waiting."""
+        return self._loop.start(coroutine)
+
     def answer(self, order: Order) -> dict[str, object]:
         """The 200 body of the request.
 
@@ -63,14 +92,17 @@ class SummaryRuntime:
             TracegistError: what the caller is to read.
         """
         # Rendering computes, so it is done here, in the calling thread, and not on the loop.
-        budget = self._budget(order.request)
-        shown = show_text(
+        shown = self.shown(order)
+        return self._loop.run(self._answer(order, shown))
+
+    def shown(self, order: Order) -> ShownText:
+        """The numbered text, cut to the budget of the surface. Computes: not for the loop."""
+        return show_text(
             order.request.summarize_type,
             order.request.data,
             raw_bytes=order.raw_bytes,
-            budget_tokens=budget,
+            budget_tokens=self._budget(order),
         )
-        return self._loop.run(self._answer(order, shown, budget))
 
     def close(self) -> None:
         self._loop.run(self._close())
@@ -107,15 +139,26 @@ class SummaryRuntime:
         await self._coordination.aclose()
         await self._cached.aclose()
 
-    async def _answer(self, order: Order, shown: ShownText, budget: int) -> dict[str, object]:
+    async def _answer(self, order: Order, shown: ShownText) -> dict[str, object]:
+        try:
+            made = await self.make(order, content_fp(order.request.data), shown)
+        except TracegistError as error:
+            made = self.in_place_of(error, order, shown)
+        return self.body(order, made)
+
+    async def make(self, order: Order, content: str, shown: ShownText) -> Made:
+        """The summary from the cache, from another execution, or from the model.
+
+        Raises:
+            TracegistError: there is none.
+        """
         request = order.request
         key = summary_key(order.project_id, request, base_url=self._settings.openai_base_url)
-        content = content_fp(request.data)
-        made: list[Generated] = []
+        computed: list[Generated] = []
 
         async def compute(journal: Journal) -> Generation:
-            made.append(await self._generate(order, shown, fingerprint(content, key.variant), journal))
-            return made[-1].generation
+            computed.append(await self._generate(order, shown, fingerprint(content, key.variant), journal))
+            return computed[-1].generation
 
         async def rendered() -> str:
             return text_fp(RENDERER_VERSION, shown.text)
@@ -125,24 +168,46 @@ class SummaryRuntime:
                 key,
                 content_fp=content,
                 text_fp=rendered,
-                budget_tokens=budget,
+                budget_tokens=self._budget(order),
                 forced_at=order.forced_at,
                 owner=order.job_id,
                 compute=compute,
-                # The shim looks before it makes a job, unless the answer needs the text.
+                # Somebody has looked before the text was rendered, unless the answer needs the text.
                 peeked=not request.include_text_repr,
             )
         except TracegistError as error:
             _count(request, error.code)
-            if request.on_llm_failure == "error" or error.status == 500:
-                raise
-            return self._body(order, _fallback(order, shown, error), CacheFacts("miss"), charged=True)
+            raise
         _count(request, outcome.status)
-        if made:
-            _count_references(made[-1].generation.line_refs)
+        if computed:
+            _count_references(computed[-1].generation.line_refs)
         if outcome.discarded:
             await self._ledger.discard(order.job_id)
-        return self._body(order, _as_shown(outcome, shown, made), outcome.facts(), charged=bool(made))
+        seen = _as_shown(outcome, shown, computed)
+        return Made(outcome.generation, seen, outcome.facts(), charged=bool(computed))
+
+    def in_place_of(self, error: TracegistError, order: Order, shown: ShownText) -> Made:
+        """What the request wants instead of a summary that failed.
+
+        Raises:
+            TracegistError: nothing else, so the same error.
+        """
+        if order.request.on_llm_failure == "error" or error.status == 500:
+            raise error
+        return Made(_fallback(order, shown, error), shown, CacheFacts("miss"), charged=True)
+
+    async def peek(self, order: Order, content: str) -> Made | None:
+        """A summary that is in the cache, found without rendering the text."""
+        found = await self._cache.peek(
+            summary_key(order.project_id, order.request, base_url=self._settings.openai_base_url),
+            content_fp=content,
+            budget_tokens=self._budget(order),
+        )
+        if not isinstance(found, Hit) or found.stale:
+            return None
+        _count(order.request, "hit")
+        facts = CacheFacts("hit", int(found.age_s), format_time(found.entry.expires_at))
+        return Made(found.entry.generation, None, facts, charged=False)
 
     async def _generate(self, order: Order, shown: ShownText, print_: str, journal: Journal) -> Generated:
         request = order.request
@@ -162,25 +227,31 @@ class SummaryRuntime:
             if time.monotonic() - began > JUST_STARTED_S:
                 await asyncio.to_thread(order.check_canceled)
 
+        terms = order.terms
         scope = CallScope(
             order.project_id,
             order.job_id,
-            on_demand=True,
-            deadline=time.monotonic() + self._settings.llm_deadline_s,
+            on_demand=terms is None,
+            deadline=began + (terms.deadline_s if terms else self._settings.llm_deadline_s),
             journal=journal,
-            before_call=still_wanted,
+            spend_cap_usd=terms.max_spend_usd if terms else None,
+            before_call=terms.before_call if terms else still_wanted,
         )
-        return await generate(
-            summarize_type=request.summarize_type,
-            mode=request.mode,
-            data=request.data,
-            focus=request.focus,
-            shown=shown,
-            chat=self._chat(request.model),
-            scope=scope,
-            requested_model=request.model,
-            fingerprint=print_,
-        )
+
+        def ask() -> Awaitable[Generated]:
+            return generate(
+                summarize_type=request.summarize_type,
+                mode=request.mode,
+                data=request.data,
+                focus=request.focus,
+                shown=shown,
+                chat=self._chat(request.model),
+                scope=scope,
+                requested_model=request.model,
+                fingerprint=print_,
+            )
+
+        return await (terms.through(ask) if terms else ask())
 
     def _chat(self, model: str) -> OpenAIChat:
         if model not in self._chats:
@@ -195,7 +266,7 @@ class SummaryRuntime:
                 base_url=settings.openai_base_url,
                 connect_timeout_s=settings.llm_connect_timeout_s,
                 attempt_timeout_s=settings.llm_attempt_timeout_s,
-                max_connections=max(256, settings.llm_concurrency),
+                max_connections=max(256, settings.llm_concurrency, settings.bulk_concurrency),
             )
         rules = BreakerRules(
             failures_in_a_row=settings.breaker_failures,
@@ -219,29 +290,30 @@ class SummaryRuntime:
             ),
         )
 
-    def _budget(self, request: SummarizationRequest) -> int:
+    def _budget(self, order: Order) -> int:
+        settings = self._settings
         return input_budget(
-            request.model,
-            request.mode,
-            windows=self._settings.llm_windows,
-            cap=self._settings.max_input_tokens,
+            order.request.model,
+            order.request.mode,
+            windows=settings.llm_windows,
+            cap=settings.bulk_max_input_tokens if order.terms else settings.max_input_tokens,
         )
 
-    def _body(
-        self, order: Order, generated: Generated, facts: CacheFacts, *, charged: bool
-    ) -> dict[str, object]:
+    def body(self, order: Order, made: Made) -> dict[str, object]:
+        """The 200 body of the request."""
         request = order.request
+        shown = made.shown if request.include_text_repr else None
         return answer_body(
-            generated.generation,
+            made.generation,
             summarize_type=request.summarize_type,
             mode=request.mode,
             entity_id=request.entity_id,
             format=request.format,
-            cache=facts,
-            charged_usd=generated.generation.cost_usd if charged else 0,
+            cache=made.facts,
+            charged_usd=made.generation.cost_usd if made.charged else 0,
             total_ms=(time.time() - order.arrived) * 1000,
-            job_id=None if facts.status == "hit" else order.job_id,
-            text_repr=generated.shown.text if request.include_text_repr else None,
+            job_id=None if made.facts.status == "hit" else order.job_id,
+            text_repr=None if shown is None else shown.text,
         )
 
 
@@ -265,10 +337,10 @@ def _count_references(counts: LineRefCounts) -> None:
         LINE_REFS.labels(result).inc(getattr(counts, result))
 
 
-def _fallback(order: Order, shown: ShownText, error: TracegistError) -> Generated:
+def _fallback(order: Order, shown: ShownText, error: TracegistError) -> Generation:
     """The offline summary in place of a failed one, with what the failed attempts took."""
     request = order.request
-    generated = generate_extractive(
+    generation = generate_extractive(
         summarize_type=request.summarize_type,
         mode=request.mode,
         data=request.data,
@@ -276,25 +348,24 @@ def _fallback(order: Order, shown: ShownText, error: TracegistError) -> Generate
         requested_model=request.model,
         fingerprint="",
         fallback_reason=error.code,
-    )
+    ).generation
     if not isinstance(error, LLMError):
-        return generated
-    spent = replace(
-        generated.generation,
+        return generation
+    return replace(
+        generation,
         usage=error.usage,
         cost_usd=error.cost_usd,
         latency_ms=error.latency_ms,
         attempts=error.attempts,
     )
-    return Generated(spent, generated.shown)
 
 
-def _as_shown(outcome: Outcome, shown: ShownText, made: list[Generated]) -> Generated:
-    """The summary with the text that its model saw, which may have been cut further than ours."""
+def _as_shown(outcome: Outcome, shown: ShownText, made: list[Generated]) -> ShownText:
+    """The text that the model of the summary saw, which may have been cut further than ours."""
     if made and made[-1].generation == outcome.generation:
-        return made[-1]
+        return made[-1].shown
     for _ in range(2):
         if shown.facts == outcome.generation.text:
             break
         shown = reduce_text(shown, estimate_tokens(shown.text) // 2)
-    return Generated(outcome.generation, shown)
+    return shown

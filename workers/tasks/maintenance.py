@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from amqp.exceptions import ChannelError as AmqpChannelError
 from celery import current_app, shared_task
-from kombu.exceptions import ChannelError
 from sqlalchemy.orm import Session
 
 from jobs.kinds import JOB_KINDS
-from jobs.records import JobRecord
+from jobs.records import JobRecord, job_id_at
+from storage import bulk as bulk_rows
 from storage import jobs as job_rows
+from workers.queue_depth import queue_depth
 from workers.resources import Resources, process_resources
 from workers.schedule import RETENTION, TAKE_OVER
 from workers.takeover import UNSTARTED_AFTER_S, send_again, take_over_lost
 
 RETENTION_BATCH = 1000
+LONGEST_UPLOAD_S = 6 * 3600
 
 
 @shared_task(name=TAKE_OVER)
@@ -27,7 +28,7 @@ def take_over_lost_jobs() -> None:
         if not chosen:
             return
         take_over_lost(resources.runs, _send)
-        send_again(resources.runs, _send, depth_of=_depth, queue_ttl_s=resources.settings.queue_ttl_s)
+        send_again(resources.runs, _send, depth_of=queue_depth, queue_ttl_s=resources.settings.queue_ttl_s)
         _restore_promised(resources)
 
 
@@ -55,21 +56,24 @@ def remove_old_jobs() -> None:
     while removed == RETENTION_BATCH:
         with resources.sessions.begin() as session:
             removed = job_rows.remove_older_than(session, before, limit=RETENTION_BATCH)
+    _remove_bulk_rows(resources)
+
+
+def _remove_bulk_rows(resources: Resources) -> None:
+    """Rows that are no longer kept, and items of uploads that died with their shim."""
+    with resources.sessions() as session:
+        gone = [
+            *bulk_rows.removable(session, now=datetime.now(UTC)),
+            *bulk_rows.abandoned(session, before_id=job_id_at(time.time() - LONGEST_UPLOAD_S)),
+        ]
+    for job_id in gone:
+        with resources.sessions.begin() as session:
+            bulk_rows.remove(session, job_id)
 
 
 def _send(record: JobRecord) -> None:
     kind = JOB_KINDS[record.kind]
     current_app.send_task(kind.task, args=[record.id], queue=kind.queue)
-
-
-def _depth(queue: str) -> int:
-    """Messages that wait in the broker; a Redis queue that is empty does not exist."""
-    with current_app.connection_for_write() as connection:
-        try:
-            channel: Any = connection.default_channel
-            return int(channel.queue_declare(queue, passive=True).message_count)
-        except (ChannelError, AmqpChannelError):
-            return 0
 
 
 def _ago(seconds: float) -> datetime:

@@ -12,12 +12,10 @@ from jobs.records import JobResult
 from jobs.runs import Run
 from jobs.summarization_request import SummarizationRequest, parse_summarization
 from workers.base import Canceled, run_job
-from workers.orders import Order
+from workers.orders import Order, explain
 from workers.resources import Resources, process_resources
 
 log = structlog.get_logger()
-
-FAILED = "Failed to generate summary"
 
 
 @shared_task(name=SUMMARIZATION.task)
@@ -42,12 +40,12 @@ def _summarize(run: Run, resources: Resources) -> JobResult:
         return JobResult(200, dump_json(resources.summaries.answer(order)))
     except (TracegistError, Canceled) as error:
         if isinstance(error, TracegistError):
-            _explain(error, record.id)
+            explain(error, record.id)
         raise
     except Exception as error:
         log.exception("summary_crashed")
         fault = InternalError("Something went wrong on our side.", code="internal_error")
-        _explain(fault, record.id)
+        explain(fault, record.id)
         raise fault from error
 
 
@@ -58,9 +56,3 @@ def _request(run: Run, resources: Resources) -> SummarizationRequest:
         default_model=settings.default_model,
         models=(settings.summary_model, *settings.summary_models),
     )
-
-
-def _explain(error: TracegistError, job_id: str) -> None:
-    """What the endpoint adds to its failures, in the documented order."""
-    attempts = error.extra.pop("attempts", 0)
-    error.extra = {"error": FAILED, **error.extra, "job_id": job_id, "attempts": attempts}

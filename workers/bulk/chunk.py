@@ -1,0 +1,306 @@
+"""One chunk of a bulk job, from its rows to its results.
+
+Items with the same identity are one group: one generation, and a row for each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from jobs.bulk import error_outcome, read_ask, row_outcome
+from jobs.chunks import Chunk
+from jobs.errors import InternalError, TracegistError
+from jobs.json_text import load_json
+from jobs.store import pack, unpack
+from jobs.summarization import CacheFacts
+from storage import bulk as bulk_rows
+from storage.bulk import FinishedItem, WaitingItem
+from workers.base import Canceled
+from workers.bulk.dispatch import Dispatcher, announce_items
+from workers.bulk.gate import ItemTerms, JobGate, OverBudget, PutBack
+from workers.llm.errors import LLMError
+from workers.orders import Order, explain
+from workers.summaries import Made, SummaryRuntime
+from workers.summarization.shown_text import ShownText
+
+log = structlog.get_logger()
+
+FLUSH_EVERY_S = 0.25
+FLUSH_ITEMS = 64
+LOADED_BYTES = 8_388_608  # of unpacked contents that are loaded in one step
+DATABASE_PATIENCE_S = 60.0  # rows may have been paid for
+
+
+@dataclass(slots=True)
+class Group:
+    """Equal items, the first of which stands for all. `shown` is the text, once it is rendered."""
+
+    members: list[WaitingItem]
+    order: Order
+    terms: ItemTerms
+    began: float = field(default_factory=time.monotonic)
+    shown: ShownText | None = None
+
+    @property
+    def content_fp(self) -> str:
+        return self.members[0].content_fp
+
+    @property
+    def source(self) -> int:
+        """The position of the item that holds the content."""
+        first = self.members[0]
+        return first.position if first.leader is None else first.leader
+
+    @property
+    def needs_text(self) -> bool:
+        return any(read_ask(member.ask).include_text_repr for member in self.members)
+
+
+Ended = tuple[Group, "Made | TracegistError | PutBack"]
+
+
+class ChunkRun:
+    """One execution of one chunk, in one thread."""
+
+    def __init__(
+        self,
+        chunk: Chunk,
+        gate: JobGate,
+        *,
+        sessions: sessionmaker[Session],
+        dispatcher: Dispatcher,
+        summaries: SummaryRuntime,
+        slots: asyncio.Semaphore,
+    ) -> None:
+        self._chunk = chunk
+        self._gate = gate
+        self._sessions = sessions
+        self._dispatcher = dispatcher
+        self._summaries = summaries
+        self._slots = slots
+        self._ended: SimpleQueue[Ended] = SimpleQueue()
+        self._unwritten: list[FinishedItem] = []
+        self._written_at = time.monotonic()
+        self._left = 0
+        self._delay_s: float | None = None
+
+    def work(self) -> float | None:
+        """Finish the items; when some have to wait: after how many seconds they may be tried again."""
+        with self._sessions() as session:
+            items = bulk_rows.waiting_items(session, self._chunk.job_id, self._chunk.number)
+        self._left = len(items)
+        self._dispatcher.show(self._chunk, None, left=self._left)
+        started = sum(self._start_all(self._without_hits(self._groups(items))))
+        for _ in range(started):
+            self._take(self._next_ended())
+        self._write()
+        return self._delay_s
+
+    def _groups(self, items: Iterable[WaitingItem]) -> list[Group]:
+        by_leader: dict[int, list[WaitingItem]] = {}
+        for item in items:
+            by_leader.setdefault(item.position if item.leader is None else item.leader, []).append(item)
+        return [self._group(members) for members in by_leader.values()]
+
+    def _group(self, members: list[WaitingItem]) -> Group:
+        record = self._gate.record
+        terms = ItemTerms(self._gate)
+        request = read_ask(members[0].ask)
+        order = Order(
+            request=request,
+            raw_bytes=members[0].content_bytes,
+            project_id=record.project_id,
+            job_id=record.id,
+            arrived=time.time(),
+            forced_at=record.created_at if request.force_refresh else None,
+            check_canceled=self._gate.check,
+            terms=terms,
+        )
+        return Group(members, order, terms)
+
+    # cache hits ----------------------------------------------------------------------------------
+
+    def _without_hits(self, groups: list[Group]) -> list[Group]:
+        """Write the rows of all that is in the cache; what is left."""
+        asked = [group for group in groups if group.order.forced_at is None and not group.needs_text]
+        found = self._summaries.run(self._peek(asked))
+        for group, made in zip(asked, found, strict=True):
+            if made is not None:
+                self._take((group, made))
+        hits = {id(group) for group, made in zip(asked, found, strict=True) if made is not None}
+        return [group for group in groups if id(group) not in hits]
+
+    async def _peek(self, groups: list[Group]) -> list[Made | None]:
+        return [await self._summaries.peek(group.order, group.content_fp) for group in groups]
+
+    # the rest ------------------------------------------------------------------------------------
+
+    def _start_all(self, groups: list[Group]) -> Iterator[int]:
+        """Render and start all; 1 for each that was started."""
+        for batch in _batches(groups):
+            with self._sessions() as session:
+                packed = bulk_rows.contents(session, self._chunk.job_id, [group.source for group in batch])
+            for group in batch:
+                if self._gate.canceled:
+                    self._put_back(0.0)
+                    continue
+                yield self._start(group, packed.pop(group.source))
+                if time.monotonic() - self._written_at > FLUSH_EVERY_S:
+                    self._write()
+
+    def _start(self, group: Group, packed: bytes) -> int:
+        try:
+            data: Any = load_json(unpack(packed))
+            group.order = replace(group.order, request=replace(group.order.request, data=data))
+            group.shown = self._summaries.shown(group.order)
+        except Exception:
+            log.exception("item_not_rendered", job_id=self._chunk.job_id)
+            self._take((group, InternalError("Something went wrong on our side.", code="internal_error")))
+            return 0
+        self._summaries.start(self._make(group, group.shown))
+        return 1
+
+    async def _make(self, group: Group, shown: ShownText) -> None:
+        try:
+            async with self._slots:
+                group.began = time.monotonic()
+                self._gate.check()
+                ended: Any = await self._summaries.make(group.order, group.content_fp, shown)
+        except TracegistError as error:
+            ended = error
+        except OverBudget as over:
+            ended = over.error
+        except PutBack as back:
+            ended = back
+        except Canceled:
+            ended = PutBack(0.0)
+        except Exception:
+            log.exception("summary_crashed", job_id=self._chunk.job_id)
+            ended = InternalError("Something went wrong on our side.", code="internal_error")
+        self._ended.put((group, ended))
+
+    # rows ----------------------------------------------------------------------------------------
+
+    def _next_ended(self) -> Ended:
+        while True:
+            due_s = self._written_at + FLUSH_EVERY_S - time.monotonic()
+            try:
+                return self._ended.get(timeout=max(0.01, due_s))
+            except Empty:
+                self._write()
+
+    def _take(self, ended: Ended) -> None:
+        group, outcome = ended
+        if isinstance(outcome, PutBack):
+            self._put_back(outcome.delay_s)
+            return
+        if isinstance(outcome, TracegistError):
+            explain(outcome, self._chunk.job_id)
+        self._unwritten += [
+            self._finished(group, place, member, outcome) for place, member in enumerate(group.members)
+        ]
+        if len(self._unwritten) >= FLUSH_ITEMS:
+            self._write()
+
+    def _put_back(self, delay_s: float) -> None:
+        self._delay_s = max(delay_s, self._delay_s or 0.0)
+
+    def _finished(
+        self, group: Group, place: int, member: WaitingItem, outcome: Made | TracegistError
+    ) -> FinishedItem:
+        """The row of one member; the first of them is charged."""
+        calls = 0 if place else group.terms.calls
+        duration_ms = (time.monotonic() - group.began) * 1000
+        order = replace(group.order, request=replace(read_ask(member.ask), data=group.order.request.data))
+        duplicate = member.leader is not None
+        try:
+            made = self._made(group, order, outcome)
+        except TracegistError as error:
+            row = error_outcome(error, attempts=calls, duration_ms=duration_ms)
+            tokens, cost = _spent(error, first=not place)
+            return FinishedItem(
+                member.position, error.status, pack(row), False, duplicate, calls, tokens, cost
+            )
+        if place:
+            made = _followed(made)
+        body = self._summaries.body(order, made)
+        if duplicate:
+            metadata: Any = body["metadata"]
+            metadata["duplicate_of"] = member.leader
+        cached = made.facts.status in ("hit", "stale_hit")
+        row = row_outcome(status=200, body=body, cached=cached, attempts=calls, duration_ms=duration_ms)
+        tokens = made.generation.usage.total_tokens if made.charged else 0
+        cost = made.generation.cost_usd if made.charged else 0.0
+        return FinishedItem(member.position, 200, pack(row), cached, duplicate, calls, tokens, cost)
+
+    def _made(self, group: Group, order: Order, outcome: Made | TracegistError) -> Made:
+        if isinstance(outcome, Made):
+            return outcome
+        if group.shown is None:
+            raise outcome
+        return self._summaries.in_place_of(outcome, order, group.shown)
+
+    def _write(self) -> None:
+        """Write the rows that are ready, in one step; then everybody may see them."""
+        self._written_at = time.monotonic()
+        items, self._unwritten = self._unwritten, []
+        if not items:
+            return
+        step = _patiently(lambda: self._stored(items))
+        self._left -= len(items)
+        self._dispatcher.show(self._chunk, step, left=self._left)
+        if step is not None:
+            announce_items(self._dispatcher.events, self._chunk.job_id, items)
+
+    def _stored(self, items: list[FinishedItem]) -> bulk_rows.Step | None:
+        with self._sessions.begin() as session:
+            return bulk_rows.finish(session, self._chunk.job_id, items)
+
+
+def _patiently(write: Callable[[], bulk_rows.Step | None]) -> bulk_rows.Step | None:
+    for attempt in Retrying(
+        retry=retry_if_exception_type(SQLAlchemyError),
+        wait=wait_exponential_jitter(multiplier=0.1, max=2),
+        stop=stop_after_delay(DATABASE_PATIENCE_S),
+        reraise=True,
+    ):
+        with attempt:
+            return write()
+    return None
+
+
+def _batches(groups: list[Group]) -> Iterator[list[Group]]:
+    """Groups whose contents are loaded together; one that is large is loaded alone."""
+    batch: list[Group] = []
+    size = 0
+    for group in groups:
+        if batch and size + group.members[0].content_bytes > LOADED_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(group)
+        size += group.members[0].content_bytes
+    if batch:
+        yield batch
+
+
+def _followed(made: Made) -> Made:
+    """The same for an item that caused nothing."""
+    if made.facts.status not in ("miss", "refresh"):
+        return replace(made, charged=False)
+    return replace(made, facts=CacheFacts("follower", made.facts.age_s, made.facts.expires_at), charged=False)
+
+
+def _spent(error: TracegistError, *, first: bool) -> tuple[int, float | None]:
+    if first and isinstance(error, LLMError):
+        return error.usage.total_tokens, error.cost_usd
+    return 0, 0.0

@@ -1,0 +1,150 @@
+"""From rows to work and back: begin a bulk job, make its chunks available, see that it ends.
+
+Every step may be repeated by anybody at any time. What the rows say decides; the store's lists follow.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy.orm import Session, sessionmaker
+
+from jobs.bulk import BulkOptions, error_outcome
+from jobs.bulk_progress import bulk_progress
+from jobs.chunks import Chunk, ChunkStore
+from jobs.errors import Unavailable
+from jobs.events import EventPublisher
+from jobs.json_text import dump_json
+from jobs.records import JobRecord, JobResult
+from jobs.runs import RunStore
+from jobs.states import JobState
+from jobs.store import pack
+from storage import bulk as bulk_rows
+from storage import jobs as job_rows
+from storage.bulk import FinishedItem, Step
+
+log = structlog.get_logger()
+
+WINDOW = 16  # messages that are sent at once; each chunk that ends sends the next one
+MOST_LOSSES = 5  # of one chunk without progress; then its items fail
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatcher:
+    """`items_a_chunk` is the setting; a job with less concurrency has smaller chunks."""
+
+    runs: RunStore
+    chunks: ChunkStore
+    events: EventPublisher
+    sessions: sessionmaker[Session]
+    keep_s: float
+    queue_ttl_s: float
+    items_a_chunk: int
+
+    def begin(self, job_id: str) -> int:
+        """Begin or go on with a job; for how many chunks a message is to be sent."""
+        record = self.runs.get(job_id)
+        if record is None:
+            return 0
+        if record.state is JobState.QUEUED and time.time() > record.created_at + self.queue_ttl_s:
+            self.runs.finish(record, JobState.EXPIRED, keep_s=self.keep_s)
+            return 0
+        self.chunks.begin(record)
+        return min(self.advance(job_id), WINDOW)
+
+    def advance(self, job_id: str) -> int:
+        """End the job when its work is done or unwanted; else how many of its chunks may be taken now."""
+        record = self.runs.get(job_id) or self._row(job_id)
+        with self.sessions() as session:
+            step = bulk_rows.state_of(session, job_id)
+        if record is None or step is None:
+            return 0
+        if record.state.final:
+            self._close(record)
+            return 0
+        if record.state is JobState.QUEUED:
+            return 0
+        if step.counters.done >= step.counters.total:
+            self._end(record, JobState.SUCCEEDED)
+            return 0
+        return self._go_on(record, step)
+
+    def _go_on(self, record: JobRecord, step: Step) -> int:
+        there = self.chunks.of(record.id)
+        if record.cancel_requested:
+            if not there.out:
+                self._end(record, JobState.CANCELED)
+            return 0
+        if there.waiting or there.out:
+            return there.takeable
+        # All items take this path; a provider's batch interface would take its share of them here.
+        with self.sessions() as session:
+            options = BulkOptions(**(bulk_rows.options_of(session, record.id) or {}))
+            waiting = bulk_rows.waiting_chunks(session, record.id)
+        most = options.most_chunks(options.chunk_items(self.items_a_chunk))
+        self.chunks.offer(record, waiting, most=most, calls=step.counters.llm_calls)
+        self.show(Chunk(record.id, -1, ""), step, left=0)
+        return self.chunks.of(record.id).takeable
+
+    def show(self, chunk: Chunk, step: Step | None, *, left: int) -> None:
+        """Publish the counters of a step; `left` items of the chunk are in hand."""
+        counters = step.counters.to_json() if step else {}
+        revision = step.revision if step else 0
+        in_hand = self.chunks.progress(chunk, left=left, revision=revision, counters=counters)
+        if step:
+            self.events.progress(chunk.job_id, bulk_progress(counters, in_hand=in_hand, ended=False))
+
+    def tend(self) -> int:
+        """Take back what lost workers had, end what is done; how many chunks wait to be taken."""
+        for lost in self.chunks.take_back_lost():
+            log.warning("chunk_taken_over", job_id=lost.job_id, chunk=lost.number, losses=lost.losses)
+            if lost.losses >= MOST_LOSSES:
+                self._fail_lost(lost.job_id, lost.number)
+        with self.sessions() as session:
+            open_jobs = bulk_rows.open_jobs(session)
+        return sum(self.advance(job_id) for job_id in open_jobs)
+
+    def _end(self, record: JobRecord, state: JobState) -> None:
+        with self.sessions.begin() as session:
+            step = bulk_rows.end(session, record.id)
+        if step is None:
+            return
+        done = replace(record, state=state, counters=step.counters.to_json(), in_hand=0)
+        result = None
+        if state is JobState.SUCCEEDED:
+            told = {"job_id": done.id, "progress": done.progress, "partial_failure": done.partial_failure}
+            result = JobResult(200, dump_json(told))
+        self.events.progress(done.id, done.progress)
+        self.runs.finish(done, state, result=result, keep_s=self.keep_s)
+        self.chunks.forget(done.id)
+
+    def _close(self, record: JobRecord) -> None:
+        """The job ended elsewhere: canceled or expired before it began."""
+        with self.sessions.begin() as session:
+            bulk_rows.end(session, record.id)
+        self.chunks.forget(record.id)
+
+    def _row(self, job_id: str) -> JobRecord | None:
+        """The row counts when it has ended; a job that the store has lost is restored by others."""
+        with self.sessions() as session:
+            record = job_rows.get(session, job_id)
+        return record if record is not None and record.state.final else None
+
+    def _fail_lost(self, job_id: str, chunk: int) -> None:
+        error = Unavailable("The worker was lost every time this item ran.", code="worker_lost")
+        outcome = pack(error_outcome(error))
+        with self.sessions.begin() as session:
+            items = bulk_rows.waiting_items(session, job_id, chunk)
+            failed = [FinishedItem(item.position, error.status, outcome) for item in items]
+            bulk_rows.finish(session, job_id, failed)
+
+
+def announce_items(events: EventPublisher, job_id: str, items: list[FinishedItem]) -> None:
+    """Tell listeners of the job which of its rows are there now."""
+    try:
+        events.items(job_id, [item.position for item in items])
+    except RedisError:
+        log.warning("items_not_announced", job_id=job_id)
