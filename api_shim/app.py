@@ -18,6 +18,7 @@ from api_shim.errors import install_error_handlers
 from api_shim.openapi import install_openapi
 from api_shim.preparation import Preparer
 from api_shim.routes import (
+    bulk,
     health,
     integrations,
     jobs,
@@ -45,7 +46,7 @@ from storage.secrets import open_vault
 from storage.session import make_engine, make_sessions
 
 # The order is that of the look-up: what is called most comes first.
-ROOMS = (summarization, text_repr, jobs, persisted_folders, integrations, logs, max_tools)
+ROOMS = (summarization, text_repr, bulk, jobs, persisted_folders, integrations, logs, max_tools)
 THROTTLE_TIMEOUT_S = 0.1  # a store that takes longer lets the request pass
 THROTTLE_SKIP_S = 2.0
 PROJECT_PREFIXES = ("/api/environments/{project_id}", "/api/projects/{project_id}")

@@ -31,8 +31,8 @@ async def read_json_body(request: Request, *, limits: BodyLimits) -> bytes:
         UnsupportedMediaType: not JSON, or an encoding other than gzip.
         InvalidRequest: gzip that cannot be opened.
     """
-    _check_declared_length(request, limits.max_bytes)
-    encoding = _content_encoding(request)
+    check_declared_length(request, limits.max_bytes)
+    encoding = content_encoding(request)
     _check_content_type(request)
     body = await _read(request, limits.max_bytes)
     if encoding == "gzip":
@@ -44,13 +44,13 @@ def parse_error(reason: str) -> InvalidRequest:
     return InvalidRequest(f"{reason} {_PARSE_HINT}")
 
 
-def _check_declared_length(request: Request, max_bytes: int) -> None:
+def check_declared_length(request: Request, max_bytes: int) -> None:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
 
 
-def _content_encoding(request: Request) -> str:
+def content_encoding(request: Request) -> str:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("gzip", "identity", ""):
         raise UnsupportedMediaType("Bodies may be sent plain or with Content-Encoding: gzip.")
@@ -68,7 +68,7 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     async for chunk in request.stream():
         chunks += chunk
         if len(chunks) > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
     return bytes(chunks)
 
 
@@ -79,11 +79,11 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise InvalidRequest("The body is not valid gzip.") from error
     if len(opened) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     if not opener.eof:
         raise InvalidRequest("The gzip body ends too early.")
     return opened
 
 
-def _too_large(max_bytes: int) -> RequestTooLarge:
+def too_large(max_bytes: int) -> RequestTooLarge:
     return RequestTooLarge(f"The body is larger than {max_bytes:,} bytes.")

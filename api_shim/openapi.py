@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api_shim.documents.bulk import ROW
 from api_shim.documents.integrations import INTEGRATION, PHONE_NUMBERS
 from api_shim.documents.jobs import JOB
 from api_shim.documents.max_tools import INSIGHT_QUERY
@@ -14,6 +15,7 @@ from api_shim.documents.parts import ERROR, Schema, scopes_line
 from api_shim.documents.persisted_folders import FOLDER
 
 COMPONENTS = {
+    "BulkRow": ROW,
     "Error": ERROR,
     "Job": JOB,
     "Folder": FOLDER,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from api_shim.bodies import parse_error
 from cache.keys import content_fp
+from jobs.bulk import BulkItem, ItemRules, parse_item
 from jobs.errors import Unavailable
 from jobs.json_text import JsonSyntaxError, load_json
 from jobs.store import pack
@@ -44,6 +45,15 @@ class PreparedSummary:
     content_fp: str
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedItem:
+    """`item` without its data; `content` is the packed data of `content_bytes` bytes."""
+
+    item: BulkItem
+    content: bytes
+    content_bytes: int
+
+
 def prepare_text_repr(raw: bytes) -> PreparedText:
     request = parse_text_repr(parse(raw))
     return PreparedText(replace(request, data={}), content_fp(request.data))
@@ -52,6 +62,17 @@ def prepare_text_repr(raw: bytes) -> PreparedText:
 def prepare_summarization(raw: bytes, *, default_model: str, models: Collection[str]) -> PreparedSummary:
     request = parse_summarization(parse(raw), default_model=default_model, models=models)
     return PreparedSummary(replace(request, data={}), content_fp(request.data))
+
+
+def prepare_items(lines: Sequence[bytes], rules: ItemRules) -> list[PreparedItem]:
+    """Items of a bulk, each with its data packed for the database."""
+    return [_prepared_item(parse_item(line, rules, fingerprint=content_fp)) for line in lines]
+
+
+def _prepared_item(item: BulkItem) -> PreparedItem:
+    if item.error is not None:
+        return PreparedItem(item, b"", 0)
+    return PreparedItem(replace(item, data=b""), pack(item.data), len(item.data))
 
 
 def parse(raw: bytes) -> object:
@@ -73,11 +94,15 @@ class Preparer:
         self._pool: ProcessPoolExecutor | None = None
 
     async def run(self, prepare: Callable[[bytes], T], raw: bytes) -> T:
-        if len(raw) <= INLINE_BYTES:
-            return prepare(raw)
+        return await self.run_sized(partial(prepare, raw), len(raw))
+
+    async def run_sized(self, prepare: Callable[[], T], size: int) -> T:
+        """The same for work on several pieces, `size` bytes together."""
+        if size <= INLINE_BYTES:
+            return prepare()
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._child(), partial(prepare, raw))
+            return await loop.run_in_executor(self._child(), prepare)
         except BrokenProcessPool as error:
             self._pool = None
             raise Unavailable("The body could not be read this time; try again.", retry_after_s=1) from error

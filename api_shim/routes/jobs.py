@@ -20,10 +20,11 @@ from api_shim.errors import json_response
 from api_shim.pagination import PageRequest, page_body, page_request
 from api_shim.throttling import Bucket
 from jobs.errors import Conflict, NotFound, PermissionDenied, ValidationFailed
-from jobs.kinds import JOB_KINDS, LATER_KINDS
+from jobs.kinds import BULK_TEND, MAINTENANCE_QUEUE, JOB_KINDS, LATER_KINDS, SUMMARIZATION_BULK
 from jobs.queue import queue_unavailable
 from jobs.records import JobRecord
 from jobs.states import JobState
+from storage import bulk as bulk_rows
 from storage import jobs as job_rows
 
 T = TypeVar("T")
@@ -63,13 +64,13 @@ async def list_jobs(request: Request, access: InProject) -> Response:
 async def get_job(request: Request, job_id: str, access: InProject) -> Response:
     """One job; with `?wait=N` or `Prefer: wait=N` the answer comes when it ends, or after N seconds."""
     services = services_of(request)
-    record = await _job(services, access, job_id)
+    record = await job_of(services, access, job_id)
     preference = preference_of(request, services)
     wait_s = _wait_of(request, services) if "wait" in request.query_params else preference.wait_s
     stated = "wait" in request.query_params or preference.stated
     if stated and wait_s > 0 and not record.state.final:
         await services.queue.wait(job_id, wait_s)
-        record = await _job(services, access, job_id)
+        record = await job_of(services, access, job_id)
     return job_response(record, access.base_url, status=200, headers=preference.headers())
 
 
@@ -77,36 +78,32 @@ async def get_job(request: Request, job_id: str, access: InProject) -> Response:
 async def get_result(request: Request, job_id: str, access: InProject) -> Response:
     """The bytes that a waiting caller would have got."""
     services = services_of(request)
-    record = await _job(services, access, job_id)
+    record = await job_of(services, access, job_id)
     if not record.state.final:
         return job_response(record, access.base_url, status=202)
     live, result = await _from_store(lambda: services.queue.store.ended(job_id))
     return result_response(end_of(live or record, result))
 
 
-@router.get("/{job_id}/results/", include_in_schema=False)
-async def get_results(request: Request, job_id: str, access: InProject) -> Response:
-    """Rows exist for bulk jobs only."""
-    await _job(services_of(request), access, job_id)
-    raise NotFound("This job has one result; it is at `links.result`.")
-
-
 @router.post("/{job_id}/cancel/", openapi_extra=JOB_DETAIL_DOCS)
 async def cancel_job(request: Request, job_id: str, access: InProject) -> Response:
     """Cancel a queued job at once, ask a running one to stop. Harmless when repeated."""
     services = services_of(request)
-    record = await _job(services, access, job_id)
+    record = await job_of(services, access, job_id)
     if record.state.final:
         return job_response(record, access.base_url, status=200)
-    now = time.time()
+    now, keep_s = time.time(), _keep_s(services, record)
     canceled = replace(
         record,
         state=JobState.CANCELED,
         cancel_requested=True,
         finished_at=now,
-        expires_at=now + services.settings.result_ttl_s,
+        expires_at=now + keep_s,
     )
-    after = await _from_store(lambda: services.queue.store.cancel(job_id, canceled)) or record
+    store = services.queue.store
+    after = await _from_store(lambda: store.cancel(job_id, canceled, keep_s=keep_s)) or record
+    if record.kind == SUMMARIZATION_BULK.name:
+        await services.queue.notify(BULK_TEND, MAINTENANCE_QUEUE)  # no worker may have any of its items
     return job_response(after, access.base_url, status=200 if after.state.final else 202)
 
 
@@ -114,7 +111,7 @@ async def cancel_job(request: Request, job_id: str, access: InProject) -> Respon
 async def delete_job(request: Request, job_id: str, access: InProject) -> Response:
     """Remove a job that has ended, with its result."""
     services = services_of(request)
-    record = await _job(services, access, job_id)
+    record = await job_of(services, access, job_id)
     if not record.state.final:
         raise Conflict("The job has not ended; cancel it first.", code="job_active")
     await _catch_up(services)
@@ -123,11 +120,16 @@ async def delete_job(request: Request, job_id: str, access: InProject) -> Respon
     return Response(status_code=204)
 
 
+def _keep_s(services: Services, record: JobRecord) -> float:
+    settings = services.settings
+    return settings.bulk_result_ttl_s if record.kind == SUMMARIZATION_BULK.name else settings.result_ttl_s
+
+
 def _readable_kinds(access: Access) -> set[str]:
     return {name for name, kind in JOB_KINDS.items() if all(map(access.caller.has, kind.scopes))}
 
 
-async def _job(services: Services, access: Access, job_id: str) -> JobRecord:
+async def job_of(services: Services, access: Access, job_id: str) -> JobRecord:
     """A job of this project whose kind the key may read."""
     record = await live_job(services, job_id) if _looks_like_id(job_id) else None
     if record is None or record.project_id != access.project.id or record.kind not in JOB_KINDS:
@@ -227,3 +229,4 @@ def _page(
 def _remove(services: Services, record: JobRecord) -> None:
     with services.sessions.begin() as session:
         job_rows.remove(session, record.project_id, record.id)
+        bulk_rows.remove(session, record.id)

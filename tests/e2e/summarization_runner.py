@@ -11,6 +11,7 @@ import json
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -112,11 +113,32 @@ class SummarizationRunner:
             self._provider.configure(**step["config"])
         elif operation == "sleep":
             time.sleep(step.get("s", step.get("seconds", 0)))
+        elif operation == "bulk":
+            return self._bulk_step(step)
         elif operation in ("post", "get", "parallel"):
             return self._request_step(step)
         else:
             return [f"unknown operation {operation}"]
         return []
+
+    def _bulk_step(self, step: Mapping[str, Any]) -> list[str]:
+        """Send the items made from a template, wait for the end, compare the rows."""
+        before = self._provider.stats()
+        lines = [
+            json.dumps(_numbered(step["template"], number, step["k"])) + "\n" for number in range(step["n"])
+        ]
+        created = self._http.post(
+            f"{HOME}bulk/",
+            content="".join(lines).encode(),
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+        if created.status_code != 202:
+            return [f"status {created.status_code} instead of 202: {created.text[:500]}"]
+        address = f"/jobs/{created.json()['id']}/"
+        job = self._http.get(f"{address}?wait=60").json()
+        rows = [json.loads(line) for line in self._http.get(f"{address}results/").text.splitlines()]
+        after = self._provider.stats()
+        return list(_bulk_faults(job, rows, step["expect"], calls=after["requests"] - before["requests"]))
 
     def _request_step(self, step: Mapping[str, Any]) -> list[str]:
         before = self._provider.stats()
@@ -228,6 +250,28 @@ def _body_of(response: httpx2.Response) -> Any:
         return json.loads(response.content)
     except ValueError:
         return MISSING
+
+
+def _numbered(template: Any, number: int, distinct: int) -> Any:
+    text = json.dumps(template).replace("<<i%k>>", str(number % distinct)).replace("<<i>>", str(number))
+    return json.loads(text)
+
+
+def _bulk_faults(
+    job: Mapping[str, Any], rows: list[Any], expect: Mapping[str, Any], *, calls: int
+) -> Iterator[str]:
+    if job["state"] not in expect.get("states", [job["state"]]):
+        yield f"the job is {job['state']}"
+    if "calls" in expect and not _within(calls, expect["calls"]):
+        yield f"{calls} calls instead of {expect['calls']}"
+    if [row["index"] for row in rows] != list(range(job["progress"]["total"])):
+        yield f"rows {[row['index'] for row in rows]}"
+    statuses = {str(status): count for status, count in Counter(row["status"] for row in rows).items()}
+    if statuses != expect.get("row_statuses", statuses):
+        yield f"statuses of rows: {statuses}"
+    if expect.get("row_md"):
+        for row in rows:
+            yield from _summary_faults(row["body"], {})
 
 
 def _messages(request: Mapping[str, Any]) -> list[str]:
