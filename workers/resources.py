@@ -26,8 +26,8 @@ from workers.base import RunningJobs
 from workers.bulk.dispatch import Dispatcher
 
 if TYPE_CHECKING:
-    from workers.connections import Connections
     from workers.bulk.runtime import BulkRuntime
+    from workers.connections import Connections
     from workers.summaries import SummaryRuntime
 
 ALONE_S = 20  # longer than any usual run; when its process is killed, the next run waits no longer than this

@@ -20,7 +20,7 @@ from api_shim.errors import json_response
 from api_shim.pagination import PageRequest, page_body, page_request
 from api_shim.throttling import Bucket
 from jobs.errors import Conflict, NotFound, PermissionDenied, ValidationFailed
-from jobs.kinds import BULK_TEND, MAINTENANCE_QUEUE, JOB_KINDS, LATER_KINDS, SUMMARIZATION_BULK
+from jobs.kinds import BULK_TEND, JOB_KINDS, LATER_KINDS, MAINTENANCE_QUEUE, SUMMARIZATION_BULK
 from jobs.queue import queue_unavailable
 from jobs.records import JobRecord
 from jobs.states import JobState
