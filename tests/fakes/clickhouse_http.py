@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -35,14 +36,14 @@ INSERT = re.compile(rb"\AINSERT INTO (.+?) FORMAT Native\n", re.DOTALL)
 
 
 class ClickHouseHttp(ThreadingHTTPServer):
-    """`fail_with` makes every request fail so: (HTTP status, ClickHouse code or None)."""
+    """`fail_with` makes every request fail so: (HTTP status, ClickHouse code or None, text)."""
 
     daemon_threads = True
 
     def __init__(self, connection_string: str, database: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.connection_string = connection_string
-        self.fail_with: tuple[int, int | None] | None = None
+        self.fail_with: tuple[int, int | None, str] | None = None
         self.database = database
         self.query("CREATE DATABASE IF NOT EXISTS " + database, "TabSeparated", {}, "default")
 
@@ -71,17 +72,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self._body()
         if self.server.fail_with is not None:
-            status, code = self.server.fail_with
+            status, code, text = self.server.fail_with
             headers = {} if code is None else {"X-ClickHouse-Exception-Code": str(code)}
-            self._answer(status, b"Code: %d. DB::Exception: SELECT secret" % (code or 0), headers)
+            self._answer(status, text.encode(), headers)
             return
         given = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+        if self.headers.get_content_type() == "multipart/form-data":  # for long parameters
+            given |= _form(self.headers["Content-Type"], body)
+            body = b""
         try:
             result = self._run(given, body)
         except RuntimeError as error:
-            text = str(error)
-            found = re.search(r"Code: (\d+)", text)
-            self._answer(500, text.encode(), {"X-ClickHouse-Exception-Code": found[1] if found else "1001"})
+            found = re.search(r"Code: (\d+)", str(error))
+            self._answer(
+                500, str(error).encode(), {"X-ClickHouse-Exception-Code": found[1] if found else "1001"}
+            )
             return
         self._answer(200, result, {"X-ClickHouse-Timezone": "UTC", "X-ClickHouse-Format": "Native"})
 
@@ -96,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
                 head = insert[1].decode()
                 sql = f"INSERT INTO {head} FROM INFILE '{file.name}'{_clause(settings)} FORMAT Native"
                 return self.server.query(sql, "TabSeparated", params, database)
-        text = (given["query"].encode() + b"\n" + body) if given.get("query") else body
+        text = b"\n".join(part for part in (given.get("query", "").encode(), body) if part)
         form = FORMAT.search(text)
         if form:
             text = text[: form.start()] + _clause(settings).encode() + b" " + form[0]
@@ -124,6 +129,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: Any) -> None:
         """Quiet."""
+
+
+def _form(content_type: str, body: bytes) -> dict[str, str]:
+    message = BytesParser().parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
+    fields: dict[str, str] = {}
+    for part in message.walk():
+        name = part.get_param("name", header="content-disposition")
+        payload = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(payload, bytes):
+            fields[name] = payload.decode()
+    return fields
 
 
 def _clause(settings: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
 
 import clickhouse_connect
 import structlog
@@ -119,7 +120,8 @@ class Connections:
         self._make = _embedded(address, memory) if address.embedded else _remote(address, timeout_s)
         self._owner = os.getpid()
         self._mine = threading.local()
-        self._all: list[Client] = []
+        # A thread's client goes with its thread.
+        self._all: WeakSet[Client] = WeakSet()
         self._lock = threading.Lock()
         self._closed = False
 
@@ -142,7 +144,7 @@ class Connections:
         """Close the clients of all threads; the folder may be opened by others then."""
         with self._lock:
             self._closed = True
-            clients, self._all = self._all, []
+            clients = list(self._all)
         for client in clients:
             client.close()
 
@@ -156,7 +158,7 @@ class Connections:
                 raise _opening_failed(self.address, error) from None
             except OSError as error:
                 raise _away(None) from error
-            self._all.append(client)
+            self._all.add(client)
             return client
 
 

@@ -23,8 +23,8 @@ class StoreLimits:
     threads: int = 2
     insert_s: float = 60
     maintenance_s: float = 300
-    reply_s: float = 330
-    """How long a server's answer may take on the wire; longer than any deadline."""
+    silence_s: float = 45
+    """A server that sends nothing for so long is away; it reports progress on what takes longer."""
     engine: EngineMemory = field(default_factory=EngineMemory)
 
 

@@ -77,7 +77,7 @@ class LogStore:
         """
         limits = limits or StoreLimits()
         address = Address.parse(url)
-        connections = Connections(address, memory=limits.engine, timeout_s=limits.reply_s)
+        connections = Connections(address, memory=limits.engine, timeout_s=limits.silence_s)
         connections.client()
         if checkpoint_margin_s is None:
             checkpoint_margin_s = 0 if address.embedded else 10
@@ -117,6 +117,8 @@ class LogStore:
 
     def cancel(self, query_id: str) -> None:
         """Ask the queries of this name to stop; they end with `QueryCanceled` at their next block."""
+        if not query_id:
+            raise ValueError("a query without a name cannot be canceled")
         where = "Settings['log_comment'] = {query_id:String}"
         self._engine.command(
             f"KILL QUERY{self._engine.target.on_cluster} WHERE {where} ASYNC", {"query_id": query_id}

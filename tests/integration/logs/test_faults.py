@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,7 +54,7 @@ def test_each_fault_of_the_server_is_one_of_ours(
     code: int | None,
     expected: type[TracegistError],
 ) -> None:
-    failing.fail_with = (status, code)
+    failing.fail_with = (status, code, f"Code: {code}. DB::Exception: in SELECT secret FROM logs")
 
     with pytest.raises(expected) as caught:
         read(served_store, project, COUNT)
@@ -64,10 +66,19 @@ def test_each_fault_of_the_server_is_one_of_ours(
     assert read(served_store, project, COUNT) == [(0,)]
 
 
+def test_memory_that_all_queries_share_is_a_busy_store(
+    failing: ClickHouseHttp, served_store: LogStore, project: int
+) -> None:
+    failing.fail_with = (500, 241, "Code: 241. DB::Exception: (total) memory limit exceeded: would use 2 GiB")
+
+    with pytest.raises(StoreBusy):
+        read(served_store, project, COUNT)
+
+
 def test_an_insert_that_failed_can_be_repeated(
     failing: ClickHouseHttp, served_store: LogStore, project: int
 ) -> None:
-    failing.fail_with = (500, 242)
+    failing.fail_with = (500, 242, "")
     with pytest.raises(StoreUnavailable):
         served_store.insert(project, Batch.of(project, b"1"), rows(10))
     failing.fail_with = None
@@ -105,6 +116,18 @@ def test_another_folder_in_the_same_process(embedded_store: LogStore, tmp_path: 
 
 def test_the_store_answers_a_ping(store: LogStore) -> None:
     assert store.ping()
+
+
+def test_the_client_of_a_thread_goes_with_it(embedded_store: LogStore, project: int) -> None:
+    connections = embedded_store._engine.connections
+    gc.collect()
+    before = len(connections._all)
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda _: read(embedded_store, project, COUNT), range(9)))
+    gc.collect()
+
+    assert found == [[(0,)]] * 9
+    assert len(connections._all) == before
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

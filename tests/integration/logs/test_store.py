@@ -44,6 +44,15 @@ def test_any_text_binds_as_value_and_as_key(store: LogStore, project: int) -> No
     assert found == [(1,)]
 
 
+def test_long_parameters_bind_too(store: LogStore, project: int) -> None:
+    store.insert(project, Batch.of(project, b"1"), [row(body="needle"), row(body="other")])
+    values = [f"{number}-é'\\" * 30 for number in range(400)] + ["needle"]
+
+    found = read(store, project, Statement("logs", "body", "has({p0:Array(String)}, body)", {"p0": values}))
+
+    assert found == [("needle",)]
+
+
 def test_a_repeated_batch_is_stored_once(store: LogStore, project: int) -> None:
     batch, records = Batch.of(project, b"batch"), rows(500)
 
@@ -180,6 +189,11 @@ def test_a_query_is_stopped_by_its_name(store: LogStore, project: int) -> None:
 
     with pytest.raises(QueryCanceled):
         asked.result()
+
+
+def test_a_query_without_a_name_cannot_be_stopped(store: LogStore) -> None:
+    with pytest.raises(ValueError, match="name"):
+        store.cancel("")
 
 
 def test_an_error_tells_nothing_of_the_query(store: LogStore, project: int) -> None:
