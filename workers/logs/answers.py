@@ -13,17 +13,21 @@ from jobs.log_dates import EPOCH, DateRange, iso_z, micros
 from jobs.log_models import (
     MAX_EXPORT,
     AttributesQuery,
+    ContextQuery,
     CountQuery,
+    ExportQuery,
     LogQuery,
     SparklineQuery,
     ValuesQuery,
 )
 from jobs.sparklines import Row, answer_rows
+from workers.logs.exports import CONTENT_TYPES, Export, comma_separated, ndjson
 from workers.logs.listings import KeyMatch, list_keys, list_values
 from workers.logs.paging import Page, reached, read_page
 from workers.logs.queries import Window, any_record, counted, earliest_observed
 from workers.logs.reading import Sight, whole
 from workers.logs.sparkline import count_rows, whole_range
+from workers.logs.surroundings import read_surroundings
 from workers.logs.times import instant, utc_text
 
 INTERVAL_HEADER: Final = "X-Tracegist-Interval"
@@ -115,14 +119,35 @@ def answer_count(query: CountQuery, sight: Sight) -> Answer:
     return Answer({"count": count, "resolvedDateRange": resolved(query.range)})
 
 
+def answer_context(query: ContextQuery, sight: Sight) -> Answer:
+    """The record, and its neighbors in order of time.
+
+    Raises:
+        NotFound: the project has no such record.
+    """
+    found = read_surroundings(query, sight)
+    [record] = _records(found.record)
+    return Answer(
+        {
+            "record": record,
+            "before": _records(found.before),
+            "after": _records(found.after),
+            "hasMoreBefore": found.before.more,
+            "hasMoreAfter": found.after.more,
+        }
+    )
+
+
+def answer_export(query: ExportQuery, sight: Sight) -> Export:
+    page = read_page(query.query, sight)
+    records = _records(page)
+    content = ndjson(records) if query.format == "ndjson" else comma_separated(records)
+    return Export(CONTENT_TYPES[query.format], content, page.more)
+
+
 def resolved(date_range: DateRange) -> Body:
     """The range as instants; no record is older than 1970, which stands for no lower bound."""
     return {"date_from": iso_z(date_range.date_from or EPOCH), "date_to": iso_z(date_range.date_to)}
-
-
-def record_bodies(page: Page) -> list[Body]:
-    """The records of a page as answers show them, without a checkpoint."""
-    return [_record(row) for row in page.rows]
 
 
 def _carried(query: LogQuery) -> datetime | None:
@@ -145,6 +170,14 @@ def _checkpoint(query: LogQuery, page: Page, last: Cursor | None, first: datetim
 
 def _any_records(page: Page, sight: Sight) -> bool:
     return bool(page.rows) or bool(sight.read(any_record()))
+
+
+def _records(page: Page) -> list[Body]:
+    """Without a checkpoint, which only a live tail needs."""
+    shown = [_record(row) for row in page.rows]
+    for record in shown:
+        del record["live_logs_checkpoint"]
+    return shown
 
 
 def _position(row: tuple[object, ...]) -> Cursor:

@@ -31,6 +31,8 @@ _RECORD: Final = (
 )
 RECORD_COLUMNS: Final = f"{_RECORD}, attributes, resource_attributes"
 RECORD_COLUMNS_WITHOUT_MAPS: Final = f"{_RECORD}, map(), map()"
+RECORD_SERVICE: Final = 6  # places in a row
+RECORD_FINGERPRINT: Final = 12
 _BREAKDOWNS: Final = {"severity": "severity_text", "service": "service_name"}
 _MAPS: Final = {False: "attributes", True: "resource_attributes"}
 
@@ -76,6 +78,18 @@ def earliest_observed(query: LogQuery, window: Window, last: Cursor, *, zone: tz
         where=all_of((*listed, _after(last, latest=query.latest, binder=binder))),
         parameters=binder.parameters,
         settings=_SETTINGS,
+    )
+
+
+def one_record(identity: str, window: Window) -> Statement:
+    """The record of this id, if it lies in the window."""
+    binder = Binder()
+    return Statement(
+        table="logs",
+        columns=RECORD_COLUMNS,
+        where=all_of((_within("timestamp", window, binder), f"uuid = {binder.identity(identity)}")),
+        parameters=binder.parameters,
+        tail="LIMIT 1",
     )
 
 
