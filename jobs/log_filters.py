@@ -22,6 +22,8 @@ MAX_FILTERS: Final = 200
 MAX_GROUP_DEPTH: Final = 5
 MAX_VALUES: Final = 1000
 MAX_PATTERN_CHARS: Final = 1000
+MAX_PATTERNS: Final = 2000  # in one request; each is a condition of its own
+MAX_CONTAINED_CHARS: Final = 65_536  # no attribute's value is longer
 
 Operator: TypeAlias = Literal[
     "exact", "contains", "starts_with", "ends_with", "regex", "gt", "gte", "lt", "lte", "between",
@@ -133,6 +135,7 @@ class _Context:
     now: datetime
     zone: tzinfo
     count: list[int]
+    patterns: list[str]
 
 
 def parse_filter_group(value: object, *, now: datetime, zone: tzinfo, attr: str) -> Group:
@@ -141,7 +144,7 @@ def parse_filter_group(value: object, *, now: datetime, zone: tzinfo, attr: str)
     Raises:
         ValidationFailed: `attr` leads to the member that is at fault, `detail` names the field.
     """
-    context = _Context(now, zone, [0])
+    context = _Context(now, zone, [0], [])
     if value is None or value in ([], {}):
         return Group()
     if isinstance(value, list):
@@ -270,9 +273,15 @@ def refuse_surrogates(text: str, *, attr: str) -> None:
 
 
 def _read_texts(
-    subject: Subject, operator: Operator, negated: bool, values: list[object], _: _Context, __: str
+    subject: Subject, operator: Operator, negated: bool, values: list[object], _: _Context, attr: str
 ) -> Filter:
     folded = subject.kind == "field" and subject.name in FOLDED_FIELDS
+    if operator == "contains" and any(len(_text(item)) > MAX_CONTAINED_CHARS for item in values):
+        raise ValidationFailed(
+            f"filterGroup: a value has more than {MAX_CONTAINED_CHARS} characters.",
+            attr=attr,
+            code="max_length",
+        )
     return Filter(
         subject, operator, negated, values=tuple(_text_value(item, folded=folded) for item in values)
     )
@@ -285,9 +294,12 @@ def _text_value(value: object, *, folded: bool) -> TextValue:
 
 
 def _read_patterns(
-    subject: Subject, operator: Operator, negated: bool, values: list[object], _: _Context, attr: str
+    subject: Subject, operator: Operator, negated: bool, values: list[object], context: _Context, attr: str
 ) -> Filter:
     texts = [_text(item) for item in values]
+    context.patterns.extend(texts)
+    if len(context.patterns) > MAX_PATTERNS:
+        raise ValidationFailed(f"filterGroup: more than {MAX_PATTERNS} patterns.", attr=attr)
     for text in texts:
         check_pattern(text, attr=attr)
     return Filter(subject, operator, negated, values=tuple(TextValue(text) for text in texts))

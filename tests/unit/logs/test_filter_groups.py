@@ -158,3 +158,16 @@ def test_a_relative_date_makes_the_filter_depend_on_now() -> None:
         read({"values": [{"values": [{**A, "operator": "is_date_after", "value": "-1h"}]}]})
     )
     assert not depends_on_now(read([{**A, "operator": "is_date_after", "value": "2026-01-01"}]))
+
+
+def test_patterns_of_all_filters_are_limited() -> None:
+    many = {**A, "operator": "regex", "value": ["a"] * 1000}
+    assert len(read([many] * 2).members) == 2
+
+    with pytest.raises(ValidationFailed):
+        read([many] * 3)
+
+
+def test_a_contained_text_is_limited() -> None:
+    with pytest.raises(ValidationFailed):
+        one(operator="icontains", value="a" * 65_537)
