@@ -31,6 +31,7 @@ from api_shim.routes import (
     text_repr,
 )
 from api_shim.throttling import Throttles, rates_of
+from cache.answered import AnsweredLog
 from cache.connection import FaultCounter, StoreGate, cache_client, coordination_client
 from cache.oauth_states import OAuthStates
 from cache.phone_numbers import PhoneNumberCache
@@ -111,6 +112,9 @@ async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     )
     summaries = SummaryCache(cached, coordination, gate=gate, ttl_s=settings.summary_cache_ttl_s)
     stack.push_async_callback(summaries.aclose)
+    answered = AnsweredLog(coordination)
+    answered.start()
+    stack.push_async_callback(answered.stop)
     store = JobStore(coordination, result_ttl_s=settings.result_ttl_s, max_queued=settings.max_queued)
     ended = EndedJobs(coordination, store)
     await ended.start()
@@ -129,6 +133,7 @@ async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
         sessions=sessions,
         queue=queue,
         summaries=summaries,
+        answered=answered,
         texts=TextCache(cached, gate=gate, ttl_s=settings.text_cache_ttl_s),
         preparer=preparer,
         vault=vault,

@@ -12,6 +12,7 @@ from api_shim.auth import Caller, KeyRing, ProjectFacts
 from api_shim.bodies import BodyLimits
 from api_shim.preparation import Preparer
 from api_shim.throttling import Bucket, Throttles
+from cache.answered import AnsweredLog
 from cache.oauth_states import OAuthStates
 from cache.phone_numbers import PhoneNumberCache
 from cache.summaries import SummaryCache
@@ -31,6 +32,7 @@ class Services:
     sessions: sessionmaker[Session]
     queue: JobQueue
     summaries: SummaryCache
+    answered: AnsweredLog
     texts: TextCache
     preparer: Preparer
     vault: Vault

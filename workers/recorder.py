@@ -1,4 +1,4 @@
-"""Write the rows of jobs and of paid answers, from streams in Redis to the database, off everybody's path."""
+"""Write the rows of jobs, paid answers and summaries: from streams in Redis, off everybody's path."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from jobs import answered
 from jobs.records import JobRecord
 from jobs.runs import RunStore
 from storage import jobs as job_rows
+from storage import summaries
 from workers import ledger
 
 log = structlog.get_logger()
 
 IDLE_S = 0.1
 AFTER_FAULT_S = 1.0
+ANSWER_BATCHES = 5  # each holds some hundred rows
 
 
 class Recorder:
@@ -38,7 +41,7 @@ class Recorder:
         self._thread.join(timeout=5)
 
     def write_once(self) -> int:
-        """Write what job journal and ledger hold now; the number of entries dealt with."""
+        """Write what job journal, ledger and summaries hold now; the number of entries dealt with."""
         entries, records = self._runs.journal()
         booked, bookings = self._runs.stream(ledger.STREAM)
         try:
@@ -48,7 +51,7 @@ class Recorder:
             self._write_singly(records, bookings)
         self._runs.written(entries)
         self._runs.written(booked, stream=ledger.STREAM)
-        return len(entries) + len(booked)
+        return len(entries) + len(booked) + self._write_answers()
 
     def _write(self, records: Sequence[JobRecord], bookings: Sequence[bytes]) -> None:
         if not records and not bookings:
@@ -56,6 +59,17 @@ class Recorder:
         with self._sessions.begin() as session:
             job_rows.record(session, records)
             ledger.write(session, [ledger.read(raw) for raw in bookings])
+
+    def _write_answers(self) -> int:
+        entries, batches = self._runs.stream(answered.STREAM, ANSWER_BATCHES)
+        for batch in batches:
+            try:
+                with self._sessions.begin() as session:
+                    summaries.record_all(session, answered.read_entry(batch))
+            except (DataError, IntegrityError):
+                log.error("summary_rows_refused")
+        self._runs.written(entries, stream=answered.STREAM)
+        return len(entries)
 
     def _write_singly(self, records: Sequence[JobRecord], bookings: Sequence[bytes]) -> None:
         for record in records:

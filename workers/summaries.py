@@ -16,12 +16,14 @@ import structlog
 from redis.asyncio import Redis
 from sqlalchemy.orm import Session, sessionmaker
 
+from cache.answered import AnsweredLog
 from cache.breaker import BreakerRules, CircuitBreaker
 from cache.connection import FaultCounter, StoreGate, cache_client, coordination_client
 from cache.keys import content_fp, fingerprint, summary_key, text_fp
 from cache.quotas import CallQuotas, QuotaLimits
 from cache.summaries import Hit, Journal, Outcome, SummaryCache
 from config.settings import Settings
+from jobs.answered import answered, not_answered
 from jobs.errors import TracegistError
 from jobs.records import format_time
 from jobs.summarization import (
@@ -128,10 +130,13 @@ class SummaryRuntime:
         )
         self._quotas = CallQuotas(self._coordination, _limits(settings))
         self._ledger = Ledger(self._coordination, sessions)
+        self._answered = AnsweredLog(self._coordination)
+        self._answered.start()
         self._client: openai.AsyncOpenAI | None = None
         self._chats: dict[str, OpenAIChat] = {}
 
     async def _close(self) -> None:
+        await self._answered.stop()
         await self._cache.aclose()
         await self._quotas.close()
         if self._client is not None:
@@ -177,8 +182,12 @@ class SummaryRuntime:
             )
         except TracegistError as error:
             _count(request, error.code)
+            self._answered.add(not_answered(order.project_id, request, error.code))
             raise
         _count(request, outcome.status)
+        self._answered.add(
+            answered(order.project_id, request, outcome.generation, outcome.status, charged=bool(computed))
+        )
         if computed:
             _count_references(computed[-1].generation.line_refs)
         if outcome.discarded:
@@ -206,6 +215,8 @@ class SummaryRuntime:
         if not isinstance(found, Hit) or found.stale:
             return None
         _count(order.request, "hit")
+        hit = answered(order.project_id, order.request, found.entry.generation, "hit", charged=False)
+        self._answered.add(hit)
         facts = CacheFacts("hit", int(found.age_s), format_time(found.entry.expires_at))
         return Made(found.entry.generation, None, facts, charged=False)
 
@@ -245,7 +256,7 @@ class SummaryRuntime:
                 data=request.data,
                 focus=request.focus,
                 shown=shown,
-                chat=self._chat(request.model),
+                chat=self.chat(request.model),
                 scope=scope,
                 requested_model=request.model,
                 fingerprint=print_,
@@ -253,7 +264,8 @@ class SummaryRuntime:
 
         return await (terms.through(ask) if terms else ask())
 
-    def _chat(self, model: str) -> OpenAIChat:
+    def chat(self, model: str) -> OpenAIChat:
+        """The model of this name; only coroutines of the loop may use it."""
         if model not in self._chats:
             self._chats[model] = self._make_chat(model)
         return self._chats[model]

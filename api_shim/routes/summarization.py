@@ -20,6 +20,7 @@ from api_shim.preparation import PreparedSummary, parse, prepare_summarization
 from api_shim.throttling import Bucket
 from cache.keys import content_fp, summary_key
 from cache.summaries import Hit, Negative
+from jobs.answered import answered
 from jobs.errors import PermissionDenied, ValidationFailed
 from jobs.fields import Fields, object_body
 from jobs.json_text import dump_json, load_json
@@ -141,6 +142,7 @@ async def _from_cache(
     # The text is not cached but rendered again, which is a worker's business.
     if not isinstance(found, Hit) or found.stale or request.include_text_repr:
         return None
+    services.answered.add(answered(access.project.id, request, found.entry.generation, "hit", charged=False))
     body = answer_body(
         found.entry.generation,
         summarize_type=request.summarize_type,

@@ -4,7 +4,7 @@ Use `LLMServer` in a test, or run `python -m tests.fakes.llm_server --port 9000`
 
 - `POST /_control/script` `{"steps": [{"behaviour": "503", "count": 2}]}` plays faults, in order; good
   answers follow. A step may add `match` (only for prompts with this text), `retry_after`, `retry_after_ms`,
-  `should_retry`, `headers` and `latency_ms`.
+  `should_retry`, `headers`, `latency_ms`, and `content`, the text of a good answer.
 - `POST /_control/config` `{"latency_ms": 400, "rpm": 600, ...}`: see `Config`.
 - `GET /_control/stats`, `POST /_control/reset`.
 
@@ -241,7 +241,7 @@ class LLMServer:
             return Reply(200, b"<html><body>Welcome</body></html>", content_type="text/html")
         if behaviour == "not_json":
             return Reply(200, b'{"id": "chatcmpl-1", "choices": [')
-        raw, usage = _completion(behaviour, body, prompt)
+        raw, usage = _completion(behaviour, body, prompt, step.get("content"))
         self.stats.prompt_tokens += usage["prompt_tokens"]
         self.stats.completion_tokens += usage["completion_tokens"]
         headers = {
@@ -282,8 +282,10 @@ def _error(behaviour: str, step: Mapping[str, Any]) -> Reply:
     return Reply(status, body, headers)
 
 
-def _completion(behaviour: str, body: dict[str, Any], prompt: str) -> tuple[bytes, dict[str, int]]:
-    text: str | None = llm_answers.content(prompt, behaviour)
+def _completion(
+    behaviour: str, body: dict[str, Any], prompt: str, told: str | None
+) -> tuple[bytes, dict[str, int]]:
+    text: str | None = llm_answers.content(prompt, behaviour) if told is None else told
     finish, refusal = "stop", None
     if behaviour == "truncated":
         text, finish = str(text)[: len(str(text)) // 2], "length"

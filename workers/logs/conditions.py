@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, TypeAlias
 
-BindType: TypeAlias = Literal["String", "Array(String)", "UInt64", "Int64", "UUID"]
+BindType: TypeAlias = Literal["String", "Array(String)", "UInt64", "Int64", "Array(Int64)", "Float64", "UUID"]
 ALWAYS: Final = "1"
 NEVER: Final = "0"
 
@@ -25,6 +25,12 @@ class Binder:
 
     def number(self, value: int) -> str:
         return self._bind("Int64", value, value)
+
+    def numbers(self, values: Sequence[int]) -> str:
+        return self._bind("Array(Int64)", tuple(values), list(values))
+
+    def real(self, value: float) -> str:
+        return self._bind("Float64", value, value)
 
     def unsigned(self, value: int) -> str:
         return self._bind("UInt64", value, value)

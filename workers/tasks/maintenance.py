@@ -12,6 +12,7 @@ from jobs.kinds import JOB_KINDS
 from jobs.records import JobRecord, job_id_at
 from storage import bulk as bulk_rows
 from storage import jobs as job_rows
+from storage import summaries
 from workers.queue_depth import queue_depth
 from workers.resources import Resources, process_resources
 from workers.schedule import RETENTION, TAKE_OVER
@@ -57,6 +58,10 @@ def remove_old_jobs() -> None:
         with resources.sessions.begin() as session:
             removed = job_rows.remove_older_than(session, before, limit=RETENTION_BATCH)
     _remove_bulk_rows(resources)
+    removed = RETENTION_BATCH
+    while removed == RETENTION_BATCH:
+        with resources.sessions.begin() as session:
+            removed = summaries.remove_older_than(session, before, limit=RETENTION_BATCH)
 
 
 def _remove_bulk_rows(resources: Resources) -> None:
