@@ -22,7 +22,11 @@ MINUTE_US: Final = 60_000_000
 LISTING_BUCKET_US: Final = 600_000_000
 MAX_VALUE_BYTES: Final = 256
 # Two hundred filters over dates make a long statement.
-_SETTINGS: Final[Mapping[str, int | str]] = {"max_query_size": 8_000_000}
+_SETTINGS: Final[Mapping[str, int | str]] = {
+    "max_query_size": 8_000_000,
+    "max_ast_elements": 1_000_000,
+    "max_expanded_ast_elements": 5_000_000,
+}
 
 _RECORD: Final = (
     "toUnixTimestamp64Micro(timestamp), toString(uuid), toUnixTimestamp64Micro(observed_timestamp), body,"
