@@ -23,7 +23,7 @@ from storage.models import Integration, Revocation
 
 KEY_FILE: Final = "encryption.key"
 
-# What `rotate` seals again. A table with a sealed column has an `id` and belongs here.
+# What `rotate` seals again: every column with sealed texts, of tables that have an `id`.
 _SEALED_COLUMNS: Final = (Integration.sealed, Revocation.sealed)
 
 
@@ -124,13 +124,14 @@ def rotate(session: Session, vault: Vault) -> Rotated:
     for column in _SEALED_COLUMNS:
         table = column.class_.__table__
         assert isinstance(table, Table)  # noqa: S101 - every model here has one
-        for number, text in session.execute(select(table.c.id, table.c.sealed)).all():
+        kept = table.c[column.key]
+        for number, text in session.execute(select(table.c.id, kept).where(kept.is_not(None))).all():
             try:
                 again = vault.seal_again(text)
             except Unreadable:
                 unreadable += 1
                 continue
-            same = (table.c.id == number) & (table.c.sealed == text)
-            session.execute(update(table).where(same).values(sealed=again))
+            same = (table.c.id == number) & (kept == text)
+            session.execute(update(table).where(same).values({kept: again}))
             sealed += 1
     return Rotated(sealed, unreadable)
