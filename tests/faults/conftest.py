@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.faults.support import QUICK
+from tests.integration.cache.support import Server
 from tests.running import RunningStack, free_port, running_stack
 
 StartStack = Callable[..., RunningStack]
@@ -54,6 +56,16 @@ def provider_process() -> Iterator[Provider]:
 def provider(provider_process: Provider) -> Provider:
     httpx2.post(f"{provider_process.origin}/_control/reset").raise_for_status()
     return provider_process
+
+
+@pytest.fixture
+def forgetful_server() -> Iterator[Server]:
+    """A server that keeps nothing on disk."""
+    with TemporaryDirectory(prefix="tg-") as folder:
+        server = Server(Path(folder))
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import httpx2
 import pytest
@@ -124,16 +122,6 @@ def test_store_that_is_killed_comes_back_with_its_jobs(start_stack: StartStack) 
     load.assert_nothing_is_lost()
     after = stack.children()
     assert {name for name in before if before[name] != after[name]} == {"valkey"}
-
-
-@pytest.fixture
-def forgetful_server() -> Iterator[Server]:
-    """A server that keeps nothing on disk."""
-    with TemporaryDirectory(prefix="tg-") as folder:
-        server = Server(Path(folder))
-        server.start()
-        yield server
-        server.stop()
 
 
 @pytest.mark.parametrize("loss", ["flush", "restart"])
