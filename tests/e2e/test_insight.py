@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.e2e.payloads import TEXT_REPR, text_request
+from tests.e2e.payloads import SUMMARIZATION, TEXT_REPR, summary_request, text_request
 from tests.running import RunningStack
 
 PATH = "/max_tools/create_and_query_insight/"
@@ -120,3 +120,18 @@ def test_the_job_of_a_question_can_be_asked_for(client: httpx2.Client, rendered:
     assert (job["kind"], job["state"]) == ("insight", "succeeded")
     kept = client.get(f"/jobs/{job['id']}/result/")
     assert kept.json()[1]["data"]["rows"] == [[rendered]]
+
+
+def test_answered_summaries_are_counted_with_the_cached_ones(client: httpx2.Client) -> None:
+    body = summary_request()
+    for _ in range(2):
+        assert client.post(SUMMARIZATION, json=body).status_code == 200
+
+    deadline = time.monotonic() + LONG_S
+    counted: dict[str, int] = {}
+    while counted != {"miss": 1, "hit": 1} and time.monotonic() < deadline:
+        rows = result(ask(client, "how many summaries by status in the last 10 minutes"))["rows"]
+        counted = {row[0]: row[1] for row in rows}
+        time.sleep(0.2)
+
+    assert counted == {"miss": 1, "hit": 1}
