@@ -17,7 +17,7 @@ install: .venv/installed ## make .venv with the locked dependencies
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: install ## start everything with seeded data and summarize a recorded trace (ARGS=--once to end then)
+demo: install ## start everything with seeded data, summarize a recorded trace, count recorded logs (ARGS=--once to end then)
 	$(BIN)/tracegist up --data-dir data $(ARGS)
 
 test: install ## all tests, against real services

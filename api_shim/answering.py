@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import structlog
 from fastapi import Request
 from redis.exceptions import RedisError
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from api_shim.dependencies import Access, Services
-from api_shim.errors import json_response
+from api_shim.errors import error_response, json_response
 from api_shim.preferences import Preference, parse_prefer
 from jobs.errors import Conflict, Gone, TimedOut, TracegistError
 from jobs.kinds import JobKind
@@ -26,12 +28,15 @@ from jobs.records import JobRecord, JobResult, new_job_id
 from jobs.states import JobState
 from storage import jobs as job_rows
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
 FIRST_POLL_S = 1
 STORE_PATIENCE_S = 2.0  # the client's own retries may take several times as long
 STORE_FAULTS = (RedisError, OSError, TimeoutError)
 JOINABLE_AFTER_S = 5
+PROMISE = Preference(wait_s=0, asynchronous=True, applied="respond-async")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class Work:
 
     `payload` is the packed request for the worker; `flight` names identical requests ("" = never shared);
     `joined` turns the result of the job that another caller started into this caller's.
-    `timeout_extra` is what the endpoint adds to a 504.
+    `timeout_extra` is what the endpoint adds to a 504. `ends_with_caller`: nobody else wants the result, so
+    the work is stopped when the caller hangs up.
     """
 
     kind: JobKind
@@ -49,6 +55,7 @@ class Work:
     forced_at: float | None = None
     joined: Callable[[JobResult], JobResult] | None = None
     timeout_extra: Mapping[str, object] = field(default_factory=dict)
+    ends_with_caller: bool = False
 
 
 def preference_of(request: Request, services: Services) -> Preference:
@@ -64,12 +71,17 @@ def result_response(result: JobResult, *, headers: Mapping[str, str] | None = No
     )
 
 
-async def answer(request: Request, services: Services, access: Access, work: Work) -> Response:
-    """Submit the work and answer as the caller prefers."""
-    preference = preference_of(request, services)
+async def answer(
+    request: Request, services: Services, access: Access, work: Work, *, at_once: bool = False
+) -> Response:
+    """Submit the work and answer as the caller prefers; `at_once`: with the job, whatever it prefers."""
+    preference = PROMISE if at_once else preference_of(request, services)
     record = _new_record(services, access, work)
     if preference.wait_s <= 0:
         job_id, ended = await _submit_promised(services, record, work), False
+    elif work.ends_with_caller and not preference.stated:
+        waiting = services.queue.submit_and_wait(record, work.payload, preference.wait_s)
+        job_id, ended = await _unless_caller_leaves(request, waiting, lambda: _stop(services, record))
     else:
         job_id, ended = await services.queue.submit_and_wait(record, work.payload, preference.wait_s)
     if ended:
@@ -79,7 +91,17 @@ async def answer(request: Request, services: Services, access: Access, work: Wor
     job = await live_job(services, job_id) or record
     if preference.stated:
         return job_response(job, access.base_url, status=202, headers=preference.headers())
-    return _wait_over(job, access, work)
+    return _wait_over(request, job, access, work)
+
+
+async def run_unpromised(services: Services, access: Access, work: Work) -> JobResult | None:
+    """The result of work that only this caller waits for; None when the wait ended first.
+
+    The job has no address for the caller and goes on by itself.
+    """
+    record = _new_record(services, access, work)
+    job_id, ended = await services.queue.submit_and_wait(record, work.payload, services.settings.sync_wait_s)
+    return await _ended_result(services, job_id) if ended else None
 
 
 def job_response(
@@ -169,6 +191,13 @@ async def _submit_promised(services: Services, record: JobRecord, work: Work) ->
 async def _result_of(
     services: Services, job_id: str, work: Work, preference: Preference, *, joined: bool
 ) -> Response:
+    found = await _ended_result(services, job_id)
+    if joined and work.joined is not None:
+        found = work.joined(found)
+    return result_response(found, headers=preference.headers())
+
+
+async def _ended_result(services: Services, job_id: str) -> JobResult:
     try:
         async with asyncio.timeout(STORE_PATIENCE_S):
             record, result = await services.queue.store.ended(job_id)
@@ -176,13 +205,48 @@ async def _result_of(
         raise queue_unavailable("The job store cannot be reached; the job goes on.") from error
     if record is None:
         raise Gone("The result is no longer kept.", code="result_expired")
-    found = end_of(record, result)
-    if joined and work.joined is not None:
-        found = work.joined(found)
-    return result_response(found, headers=preference.headers())
+    return end_of(record, result)
 
 
-def _wait_over(job: JobRecord, access: Access, work: Work) -> Response:
+async def _unless_caller_leaves(
+    request: Request, work: Awaitable[T], stop: Callable[[], Awaitable[None]]
+) -> T:
+    """What `work` answers.
+
+    Raises:
+        ClientDisconnect: the caller hung up first; `stop` was called.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.create_task(_caller_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        await stop()
+        raise ClientDisconnect
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _caller_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _stop(services: Services, record: JobRecord) -> None:
+    now = time.time()
+    canceled = replace(
+        record, state=JobState.CANCELED, cancel_requested=True, finished_at=now, expires_at=now
+    )
+    try:
+        async with asyncio.timeout(STORE_PATIENCE_S):
+            await services.queue.store.cancel(record.id, canceled)
+    except STORE_FAULTS:
+        log.warning("job_not_stopped", job_id=record.id)
+
+
+def _wait_over(request: Request, job: JobRecord, access: Access, work: Work) -> Response:
     error = TimedOut(
         "The result was not ready in time. The job goes on; ask for its result at the address in `links`.",
         code=work.kind.timeout_code,
@@ -194,7 +258,7 @@ def _wait_over(job: JobRecord, access: Access, work: Work) -> Response:
         },
     )
     headers = {"Location": job.address(access.base_url), "Retry-After": str(JOINABLE_AFTER_S)}
-    return json_response(error.body(), status=504, headers=headers)
+    return error_response(error, path=request.scope["path"], headers=headers)
 
 
 def _row_of(services: Services, job_id: str) -> JobRecord | None:

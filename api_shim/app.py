@@ -25,6 +25,7 @@ from api_shim.routes import (
     logs,
     max_tools,
     oauth_callback,
+    otlp,
     persisted_folders,
     projects,
     summarization,
@@ -78,6 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.include_router(room.router, prefix=prefix, include_in_schema=place == 0)
     app.include_router(projects.router, prefix="/api/projects")
     app.include_router(oauth_callback.router)
+    app.include_router(otlp.router)
     app.include_router(health.router)
     install_error_handlers(app)
     install_openapi(app)

@@ -40,6 +40,18 @@ async def read_json_body(request: Request, *, limits: BodyLimits) -> bytes:
     return body if body.strip() else b"{}"
 
 
+async def read_packed(request: Request, *, max_bytes: int) -> tuple[bytes, str]:
+    """The bytes of a body of any type as they were sent, and the encoding that its header names.
+
+    Raises:
+        RequestTooLarge: decided from `Content-Length` when there is one, else while reading.
+        UnsupportedMediaType: an encoding other than gzip.
+    """
+    check_declared_length(request, max_bytes)
+    encoding = content_encoding(request)
+    return await _read(request, max_bytes), encoding
+
+
 def parse_error(reason: str) -> InvalidRequest:
     return InvalidRequest(f"{reason} {_PARSE_HINT}")
 

@@ -64,8 +64,22 @@ async def access_to(
 
     `bucket` None: the route has more to check first, and calls `throttle` itself.
     """
-    caller = await _caller(request)
-    project = await services_of(request).keys.project(caller, request.path_params["project_id"])
+    caller = await caller_of(request)
+    return await access_in(
+        request, caller, request.path_params["project_id"], *scopes, flag=flag, bucket=bucket
+    )
+
+
+async def access_in(
+    request: Request,
+    caller: Caller,
+    project_id: str,
+    *scopes: str,
+    flag: str | None = None,
+    bucket: Bucket | None = Bucket.DEFAULT,
+) -> Access:
+    """The same for a caller and a project that are known already."""
+    project = await services_of(request).keys.project(caller, project_id)
     caller.require(*scopes)
     if flag is not None and not project.flags.get(flag, True):
         raise PermissionDenied("This feature is switched off for the project.")
@@ -98,7 +112,7 @@ def outside_projects(*scopes: str) -> Callable[..., Awaitable[Caller]]:
     """The caller of a route that belongs to no project."""
 
     async def check(request: Request) -> Caller:
-        caller = await _caller(request)
+        caller = await caller_of(request)
         caller.require(*scopes)
         await throttle(request, caller, Bucket.DEFAULT)
         return caller
@@ -106,7 +120,8 @@ def outside_projects(*scopes: str) -> Callable[..., Awaitable[Caller]]:
     return check
 
 
-async def _caller(request: Request) -> Caller:
+async def caller_of(request: Request) -> Caller:
+    """Whose key the request has; refused keys are counted."""
     services = services_of(request)
     try:
         return await services.keys.caller(request.headers.get("authorization"))

@@ -56,7 +56,7 @@ class Edge:
             inner = self._inner_scope(scope, headers, request_id, state)
             await self._app(inner, receive, outgoing)
         except TracegistError as error:
-            await error_response(error)(scope, receive, outgoing)
+            await error_response(error, path=scope["path"])(scope, receive, outgoing)
         except ClientDisconnect:
             log.info("caller_hung_up")  # while sending its body: there is nobody to answer, and no job
         except Exception:
@@ -64,7 +64,7 @@ class Edge:
             if outgoing.started:
                 raise
             fault = InternalError("Something went wrong on our side.", extra={"request_id": request_id})
-            await error_response(fault)(scope, receive, outgoing)
+            await error_response(fault, path=scope["path"])(scope, receive, outgoing)
         finally:
             structlog.contextvars.unbind_contextvars("request_id")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import structlog
@@ -26,14 +27,20 @@ from jobs.json_text import dump_json
 
 log = structlog.get_logger()
 
+_LOG_ROUTES = re.compile(r"/api/(environments|projects)/[^/]+/logs/")
+
 
 def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(dump_json(body), status, dict(headers or {}), media_type="application/json")
 
 
-def error_response(error: TracegistError, *, headers: Mapping[str, str] | None = None) -> Response:
-    """The common error body with the headers that its status asks for."""
+def error_response(
+    error: TracegistError, *, path: str = "", headers: Mapping[str, str] | None = None
+) -> Response:
+    """The common error body with what the routes at `path` add, and the headers that its status asks for."""
     extra = {**error.headers, **(headers or {})}
+    if _LOG_ROUTES.match(path):
+        error.extra.setdefault("error", error.detail)  # clients of these routes read this member
     if isinstance(error, NotAuthenticated):
         extra["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UnsupportedMediaType):
@@ -54,26 +61,28 @@ async def _tracegist_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TracegistError)  # noqa: S101 - registered for this class only
     if error.status >= 500:
         error.extra.setdefault("request_id", request.state.request_id)
-    return error_response(error)
+    return error_response(error, path=request.scope["path"])
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: unknown routes and methods."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
+    status, path = error.status_code if isinstance(error, HTTPException) else 500, request.scope["path"]
     if status == 405:
         allowed = ", ".join(_methods_at(request))
         return error_response(
-            MethodNotAllowed("This address does not take this method."), headers={"Allow": allowed}
+            MethodNotAllowed("This address does not take this method."),
+            path=path,
+            headers={"Allow": allowed},
         )
     if status == 404:
-        return error_response(NotFound("There is nothing at this address."))
+        return error_response(NotFound("There is nothing at this address."), path=path)
     if status < 500:
-        return error_response(InvalidRequest("The request cannot be read."))
-    return error_response(InternalError("Something went wrong on our side."))
+        return error_response(InvalidRequest("The request cannot be read."), path=path)
+    return error_response(InternalError("Something went wrong on our side."), path=path)
 
 
-async def _validation_error(_request: Request, _error: Exception) -> Response:
-    return error_response(InvalidRequest("The request cannot be read."))
+async def _validation_error(request: Request, _error: Exception) -> Response:
+    return error_response(InvalidRequest("The request cannot be read."), path=request.scope["path"])
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
@@ -83,7 +92,8 @@ async def _database_error(request: Request, error: Exception) -> Response:
             "The metadata database cannot be reached; try again shortly.",
             retry_after_s=5,
             extra={"request_id": request.state.request_id},
-        )
+        ),
+        path=request.scope["path"],
     )
 
 

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from api_shim.documents.bulk import ROW
 from api_shim.documents.integrations import INTEGRATION, PHONE_NUMBERS
 from api_shim.documents.jobs import JOB
+from api_shim.documents.logs import LOG
 from api_shim.documents.max_tools import INSIGHT_QUERY
 from api_shim.documents.parts import ERROR, Schema, scopes_line
 from api_shim.documents.persisted_folders import FOLDER
@@ -19,6 +20,7 @@ COMPONENTS = {
     "Error": ERROR,
     "Job": JOB,
     "Folder": FOLDER,
+    "Log": LOG,
     "Integration": INTEGRATION,
     "PhoneNumbers": PHONE_NUMBERS,
     "InsightQuery": INSIGHT_QUERY,

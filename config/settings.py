@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from config.providers import KINDS, OAuthOptions
 from config.rates import parse_rates
 
-WELL_KNOWN = {"redis_url", "database_url", "openai_api_key", "openai_base_url"}
+WELL_KNOWN = {"redis_url", "database_url", "clickhouse_url", "openai_api_key", "openai_base_url"}
 RATE_SETTINGS = (
     "rate_default",
     "rate_logs",
@@ -129,6 +129,35 @@ class Settings(BaseModel):
     job_lease_s: Seconds = Field(15, description="A worker that was silent for so long is taken for dead.")
     llm_concurrency: int = Field(64, ge=1, description="Summaries that one LLM worker process runs at once.")
     render_processes: int = Field(2, ge=1, description="Processes of the render worker.")
+
+    # logs
+    clickhouse_url: str = Field(
+        "",
+        description="ClickHouse server of the logs, `http://user:password@host:8123/database`, or "
+        "`chdb:///folder`. Empty: chDB in the data folder, opened by the one logs worker.",
+    )
+    clickhouse_cluster: str = Field(
+        "", description="Cluster on which the tables of the logs are made and replicated. Empty: one server."
+    )
+    logs_memory_bytes: int = Field(
+        2_147_483_648, ge=1, description="Memory of chDB in the logs worker, all queries together."
+    )
+    logs_concurrency: int = Field(16, ge=4, description="Log jobs that one logs worker runs at once.")
+    logs_uploads: int = Field(
+        4, ge=1, description="Uploads of logs that one worker stores at once; others wait, then get 503."
+    )
+    logs_project_queries: int = Field(
+        4, ge=1, description="Log queries of one project at once; others wait a moment, then get 429."
+    )
+    logs_query_timeout_s: Seconds = Field(
+        30, description="Run time of one log query, all its parts together."
+    )
+    logs_query_memory_bytes: int = Field(1_073_741_824, ge=1, description="Memory of one log query.")
+    logs_query_threads: int = Field(2, ge=1, description="Threads of one log query.")
+    logs_read_bytes: int = Field(5_000_000_000, ge=1, description="Bytes that one log query may read.")
+    logs_check_interval_s: int = Field(
+        3600, ge=0, description="How often the rollups of the logs are compared with the records. 0: never."
+    )
 
     # summaries
     openai_api_key: str = Field("", description="Key of the model provider. Empty: the offline summarizer.")
@@ -265,6 +294,13 @@ class Settings(BaseModel):
             raise ValueError("an address such as postgresql://user@host:5432/name is required")
         return value
 
+    @field_validator("clickhouse_url")
+    @classmethod
+    def _clickhouse_address(cls, value: str) -> str:
+        if value and not _is_address(value, ("http", "https", "chdb")):
+            raise ValueError("an address such as http://user:password@host:8123/database is required")
+        return value
+
     @model_validator(mode="after")
     def _windows_known(self) -> Settings:
         if not self.llm_windows:
@@ -282,6 +318,10 @@ class Settings(BaseModel):
     @property
     def effective_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'tracegist.db'}"
+
+    @property
+    def effective_clickhouse_url(self) -> str:
+        return self.clickhouse_url or f"chdb://{self.data_dir.resolve() / 'logs'}"
 
     @property
     def default_model(self) -> str:

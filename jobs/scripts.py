@@ -119,7 +119,7 @@ return {'started', redis.call('HGETALL', record), redis.call('GET', payload)}
 )
 
 # First final write wins. The whole record travels along, so that a store that lost it gets it back; what was
-# learned of the job since the writer read it stays.
+# learned of the job since the writer read it stays. `journal` is empty for a job that gets no row.
 FINISH: Final = (
     FINAL
     + EVENTS
@@ -146,7 +146,7 @@ if recorded(record) then
 end
 redis.call('DEL', payload)
 if flight ~= '' and redis.call('GET', flight) == id then redis.call('DEL', flight) end
-redis.call('XADD', journal, '*', 'id', id)
+if journal ~= '' then redis.call('XADD', journal, '*', 'id', id) end
 redis.call('PUBLISH', ARGV[4], id)
 return 1
 """

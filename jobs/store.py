@@ -16,10 +16,12 @@ from redis.asyncio import Redis
 
 from jobs import event_scripts, scripts
 from jobs.envelopes import broker_list
+from jobs.kinds import JOB_KINDS
 from jobs.records import JobRecord, JobResult
 from jobs.states import JobState
 
 LIVE_TTL_S = 2 * 86_400  # of a job that has not ended: longer than any queue time and deadline together
+UNKEPT_TTL_S = 120  # of a result that only its waiting caller can ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ def pack(content: bytes) -> bytes:
 
 
 def unpack(blob: bytes) -> bytes:
-    return zstandard.decompress(blob)
+    # What was packed piece by piece does not say its size in front, which `decompress` asks for.
+    return zstandard.ZstdDecompressor().decompressobj().decompress(blob)
 
 
 class JobStore:
@@ -137,16 +140,24 @@ class JobStore:
 
 def finish_call(record: JobRecord, content: bytes, result_ttl_s: float) -> dict[str, Any]:
     """Keys and arguments of `scripts.FINISH` for a record in its final state."""
+    kind = JOB_KINDS.get(record.kind)
+    kept = kind is None or kind.kept
     keys = (
         scripts.record_key(record.id),
         scripts.payload_key(record.id),
         scripts.result_key(record.id),
         scripts.queued_key(record.queue),
         scripts.RUNNING_KEY,
-        scripts.JOURNAL_KEY,
+        scripts.JOURNAL_KEY if kept else "",
         record.flight,
     )
-    args = [record.id, int(result_ttl_s), content, scripts.ENDED_CHANNEL, *flat(record)]
+    args = [
+        record.id,
+        int(result_ttl_s) if kept else UNKEPT_TTL_S,
+        content,
+        scripts.ENDED_CHANNEL,
+        *flat(record),
+    ]
     return {"keys": keys, "args": args}
 
 

@@ -24,7 +24,7 @@ import httpx2
 import redis
 from sqlalchemy import create_engine, make_url, text
 
-START_S = 60.0
+START_S = 150.0  # a loaded machine takes its time
 STOP_S = 20.0
 STACK_URL = "{stack}"
 

@@ -1,4 +1,4 @@
-"""The demo: real traces through the running stack, and one summary with the lines that it refers to."""
+"""The demo: real traces and logs through the running stack, one summary with the lines that it refers to."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from storage.declaration import parse_declaration
 from storage.projects import project_named
 from storage.session import make_engine, make_sessions
 from tracegist.client import ApiError, Client, NotReachable
+from tracegist.demo_logs import show_logs
 
 PROJECT = "demo"
 KEY_NAME = "demo"
 USER = "demo@localhost"
 WIDTH = 110
+SCOPES = ["llm_analytics:write", "logs:write"]
 
 
 def example_traces() -> list[dict[str, Any]]:
@@ -40,6 +42,7 @@ def run_demo(settings: Settings, address: str) -> bool:
             for trace in traces[1:]:
                 client.summarize("trace", trace)
             answer = client.summarize("trace", traces[0], include_text_repr=True)
+            show_logs(console, client, address, project_id, key)
     except (ApiError, NotReachable) as error:
         console.print(f"The demo failed: {escape(str(error))}")
         return False
@@ -95,7 +98,7 @@ def _demo_key(settings: Settings) -> tuple[int, str]:
     declared = {
         "projects": [{"name": PROJECT}],
         "users": [{"email": USER, "projects": [PROJECT]}],
-        "keys": [{"name": KEY_NAME, "user": USER, "scopes": ["llm_analytics:write"]}],
+        "keys": [{"name": KEY_NAME, "user": USER, "scopes": SCOPES}],
     }
     try:
         with make_sessions(engine).begin() as session:

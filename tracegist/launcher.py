@@ -26,7 +26,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import Settings
-from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, MAINTENANCE_QUEUE, RENDER_QUEUE
+from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, LOGS_QUEUE, MAINTENANCE_QUEUE, RENDER_QUEUE
 from storage.migrations import upgrade
 from storage.provisioning import first_start
 from storage.secrets import make_key
@@ -241,6 +241,8 @@ def _children(settings: Settings, host: str, port: int) -> list[Child]:
         worker(RENDER_QUEUE, "prefork", settings.render_processes),
         worker(LLM_QUEUE, "threads", settings.llm_concurrency),
         worker(LLM_BULK_QUEUE, "threads", bulk_threads(settings)),
+        # One process: it alone opens chDB, which serves no second one and no forked child.
+        worker(LOGS_QUEUE, "threads", settings.logs_concurrency),
         worker(MAINTENANCE_QUEUE, "threads", 4),
         Child("beat", (*celery, "-q", "beat", "-s", str(beat_file), "-l", "warning")),
         Child("shim", shim),

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from config.logging import configure_logging
 from config.settings import SettingsError, load_settings
 from jobs.broker import make_celery
-from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, MAINTENANCE_QUEUE
+from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, LOGS_QUEUE, MAINTENANCE_QUEUE
 from storage.secrets import open_vault
 from workers import reconnect
 from workers.recorder import Recorder
@@ -30,11 +30,12 @@ app.conf.update(
         "workers.tasks.bulk",
         "workers.tasks.insight",
         "workers.tasks.integrations",
+        "workers.tasks.logs",
         "workers.tasks.maintenance",
         "workers.tasks.summarization",
         "workers.tasks.text_repr",
     ],
-    beat_schedule=beat_schedule(),
+    beat_schedule=beat_schedule(logs_check_s=settings.logs_check_interval_s),
 )
 reconnect.install(app)
 
@@ -84,10 +85,15 @@ class _Presence:
         runs = process_resources().runs
         while not self._stop.is_set():
             try:
-                runs.beat(self._worker_id, self._queues)
+                runs.beat(self._worker_id, [queue for queue in self._queues if _can_serve(queue)])
             except RedisError:
                 log.warning("presence_not_renewed")
             self._stop.wait(settings.job_heartbeat_s)
+
+
+def _can_serve(queue: str) -> bool:
+    """A logs worker whose store is away takes itself out: callers are told at once instead of waiting."""
+    return queue != LOGS_QUEUE or process_resources().logs.answers()
 
 
 def _serve_metrics(port: int) -> None:

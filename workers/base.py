@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,6 +41,7 @@ class RunningJobs:
     interval_s: float
     _ids: set[str] = field(default_factory=set)
     _canceled: set[str] = field(default_factory=set)
+    _stoppers: dict[str, Callable[[], None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -57,6 +59,17 @@ class RunningJobs:
         with self._lock:
             self._ids.discard(job_id)
             self._canceled.discard(job_id)
+
+    @contextmanager
+    def stopping(self, job_id: str, stop: Callable[[], None]) -> Iterator[None]:
+        """Call `stop`, in a thread of its own, when somebody asks the job to stop within the block."""
+        with self._lock:
+            self._stoppers[job_id] = stop
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stoppers.pop(job_id, None)
 
     def raise_if_canceled(self, job_id: str) -> None:
         """
@@ -76,7 +89,11 @@ class RunningJobs:
                 log.warning("job_leases_not_renewed", jobs=len(ids))
                 continue
             with self._lock:
-                self._canceled |= canceled & self._ids
+                fresh = (canceled & self._ids) - self._canceled
+                self._canceled |= fresh
+                stops = [self._stoppers[job_id] for job_id in fresh if job_id in self._stoppers]
+            for stop in stops:
+                threading.Thread(target=stop, name="job-stop", daemon=True).start()
 
 
 class JobContext(Protocol):

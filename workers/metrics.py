@@ -19,3 +19,9 @@ LINE_REFS = Counter(
 TOKENS_REFRESHED = Counter("tokens_refreshed_total", "Tokens that were due, by outcome", ["outcome"])
 TOKENS_REVOKED = Counter("tokens_revoked_total", "Tokens of removed integrations, by outcome", ["outcome"])
 JOBS_SENT_AGAIN = Counter("jobs_sent_again", "Messages sent again because no worker had started the job")
+LOG_RECORDS = Counter(
+    "log_records_total", "Log records of uploads: stored (or there already), or rejected", ["form", "outcome"]
+)
+LOG_ROLLUP_DRIFT = Counter(
+    "log_rollup_drift_total", "Hours in which a rollup of the logs did not agree with the records", ["table"]
+)

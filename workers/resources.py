@@ -28,6 +28,7 @@ from workers.bulk.dispatch import Dispatcher
 if TYPE_CHECKING:
     from workers.bulk.runtime import BulkRuntime
     from workers.connections import Connections
+    from workers.log_runtime import LogRuntime
     from workers.summaries import SummaryRuntime
 
 ALONE_S = 20  # longer than any usual run; when its process is killed, the next run waits no longer than this
@@ -110,6 +111,13 @@ class Resources:
             slots=self.settings.bulk_concurrency,
         )
 
+    @cached_property
+    def logs(self) -> LogRuntime:
+        # The engine takes seconds to import, which only the worker that owns it should pay.
+        from workers.log_runtime import LogRuntime
+
+        return LogRuntime(self.settings, self._coordination, self.running)
+
     @contextmanager
     def alone(self, name: str, *, seconds: float = ALONE_S) -> Iterator[bool]:
         """Whether this process is the one that may do `name` now, over all processes."""
@@ -128,6 +136,8 @@ class Resources:
             self.bulk.close()
         if "summaries" in opened:
             self.summaries.close()
+        if "logs" in opened:
+            self.logs.close()
         if "engine" in opened:
             self.engine.dispose()
         self._coordination.close()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.kinds import BULK_TEND, MAINTENANCE_QUEUE, REVOKE_TOKENS
+from jobs.kinds import BULK_TEND, LOGS_QUEUE, MAINTENANCE_QUEUE, REVOKE_TOKENS
 
 TAKE_OVER = "tracegist.take_over_lost_jobs"
 RETENTION = "tracegist.remove_old_jobs"
 BULK_CHUNK = "tracegist.summarization.bulk_chunk"  # sent by the bulk tasks themselves
 REFRESH_TOKENS = "tracegist.integrations.refresh_tokens"
+CHECK_LOGS = "tracegist.logs.check_rollups"
 
 
-def beat_schedule() -> dict[str, dict[str, Any]]:
-    return {
+def beat_schedule(*, logs_check_s: int = 3600) -> dict[str, dict[str, Any]]:
+    """`logs_check_s` 0: the rollups of the logs are not checked."""
+    schedule = {
         "take-over-lost-jobs": _every(2, TAKE_OVER),
         "tend-bulk-jobs": _every(1, BULK_TEND),
         "remove-old-jobs": _every(3600, RETENTION),
@@ -21,12 +23,15 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
         # Sent at each removal too: this is for messages and workers that were lost.
         "revoke-tokens": _every(60, REVOKE_TOKENS),
     }
+    if logs_check_s:
+        schedule["check-log-rollups"] = _every(logs_check_s, CHECK_LOGS, queue=LOGS_QUEUE)
+    return schedule
 
 
-def _every(seconds: int, task: str) -> dict[str, Any]:
+def _every(seconds: int, task: str, *, queue: str = MAINTENANCE_QUEUE) -> dict[str, Any]:
     # A run that found no worker in time is dropped: the next one does the same work.
     return {
         "task": task,
         "schedule": seconds,
-        "options": {"queue": MAINTENANCE_QUEUE, "expires": seconds * 2},
+        "options": {"queue": queue, "expires": seconds * 2},
     }

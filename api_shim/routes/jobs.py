@@ -20,7 +20,7 @@ from api_shim.errors import json_response
 from api_shim.pagination import PageRequest, page_body, page_request
 from api_shim.throttling import Bucket
 from jobs.errors import Conflict, NotFound, PermissionDenied, ValidationFailed
-from jobs.kinds import BULK_TEND, JOB_KINDS, LATER_KINDS, MAINTENANCE_QUEUE, SUMMARIZATION_BULK
+from jobs.kinds import BULK_TEND, JOB_KINDS, MAINTENANCE_QUEUE, SUMMARIZATION_BULK
 from jobs.queue import queue_unavailable
 from jobs.records import JobRecord
 from jobs.states import JobState
@@ -177,7 +177,7 @@ async def _live(services: Services, rows: list[JobRecord]) -> list[JobRecord]:
 def _filter(request: Request, *, allowed: set[str]) -> job_rows.JobFilter:
     query = request.query_params
     return job_rows.JobFilter(
-        kinds=_choices(query.getlist("kind"), (*JOB_KINDS, *LATER_KINDS), "kind"),
+        kinds=_choices(query.getlist("kind"), tuple(JOB_KINDS), "kind"),
         states=_choices(query.getlist("state"), tuple(map(str, JobState)), "state"),
         source=next(iter(_choices(query.getlist("source"), SOURCES, "source")), None),
         schedule_id=_text(query.get("schedule_id"), "schedule_id"),

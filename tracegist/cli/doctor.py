@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
+import httpx2
 import redis
 import typer
 from rich.console import Console
@@ -128,6 +130,22 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
     yield Finding("stored secrets", "key found")
 
 
+def _log_store(settings: Settings) -> Iterator[Finding]:
+    address = urlsplit(settings.effective_clickhouse_url)
+    if address.scheme == "chdb":
+        mend = "" if find_spec("chdb") else "Install the `embedded` extra, or set CLICKHOUSE_URL."
+        yield Finding("log store", f"embedded, in {address.path}" if not mend else "chDB is missing", mend)
+        return
+    port = address.port or (8443 if address.scheme == "https" else 8123)
+    try:
+        answer = httpx2.get(f"{address.scheme}://{address.hostname}:{port}/ping", timeout=2)
+        alive = answer.status_code == 200
+    except httpx2.HTTPError:
+        alive = False
+    mend = "" if alive else "Start ClickHouse, or correct CLICKHOUSE_URL."
+    yield Finding("log store", "CLICKHOUSE_URL answers" if alive else "CLICKHOUSE_URL does not answer", mend)
+
+
 def _model(settings: Settings) -> Iterator[Finding]:
     if not settings.openai_api_key:
         yield Finding("summaries", "offline summarizer (OPENAI_API_KEY is not set)")
@@ -146,5 +164,6 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _store,
     _database,
     _secrets,
+    _log_store,
     _model,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tracegist.cli import admin, convert, doctor, summarize, up
+from tracegist.cli import admin, convert, doctor, logs, summarize, up
 from tracegist.cli.render import render_file
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(admin.app, name="admin")
+app.add_typer(logs.app, name="logs")
 app.command("up")(up.up)
 app.command("doctor")(doctor.doctor)
 app.command("render")(render_file)

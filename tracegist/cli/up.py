@@ -16,7 +16,7 @@ from config.logging import configure_logging
 from config.settings import SettingsError, load_settings
 from tracegist.launcher import LaunchError, Stack
 
-READY_S = 60.0
+READY_S = 120.0
 
 
 class Until:

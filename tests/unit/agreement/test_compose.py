@@ -31,6 +31,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PASSWORD = "correct-horse"  # what an operator would write to .env
 WRITTEN = {
     "POSTGRES_PASSWORD": PASSWORD,
+    "CLICKHOUSE_PASSWORD": PASSWORD,
     "TRACEGIST_ENCRYPTION_KEYS": "c2VhbGVkLXdpdGgtMzItYnl0ZXMtb2YtYS10ZXN0ISE=",
 }
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
@@ -194,11 +195,23 @@ def test_defaults_are_those_of_the_settings() -> None:
             redis_url=chosen.redis_url,
             database_url=chosen.database_url,
             encryption_keys=chosen.encryption_keys,
+            clickhouse_url=chosen.clickhouse_url,
             log_format="json",
         )
         assert chosen.model_dump() == defaults.model_dump()
     assert option("worker-llm", "-c") == str(Settings().llm_concurrency)
+    assert option("worker-logs", "-c") == str(Settings().logs_concurrency)
     assert option("worker-render", "-c") == str(Settings().render_processes)
+
+
+def test_log_worker_asks_the_log_store_with_its_password() -> None:
+    address = urlsplit(str(SERVICES["worker-logs"]["environment"]["CLICKHOUSE_URL"]))
+    store = SERVICES["clickhouse"]["environment"]
+
+    assert (address.hostname, address.port) == ("clickhouse", STORE_PORTS["clickhouse"])
+    assert (address.username, address.password) == (store["CLICKHOUSE_USER"], store["CLICKHOUSE_PASSWORD"])
+    assert address.path == f"/{store['CLICKHOUSE_DB']}"
+    assert "profiles" not in SERVICES["clickhouse"]
 
 
 def test_every_variable_is_a_setting_or_a_known_other() -> None:
@@ -231,6 +244,7 @@ def test_stopping_waits_for_what_is_at_work() -> None:
 
     assert seconds(SERVICES["shim"]["stop_grace_period"]) > settings.sync_wait_s
     assert seconds(SERVICES["worker-llm"]["stop_grace_period"]) > settings.llm_deadline_s
+    assert seconds(SERVICES["worker-logs"]["stop_grace_period"]) > settings.logs_query_timeout_s
 
 
 def test_store_keeps_what_it_was_given() -> None:

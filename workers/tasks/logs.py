@@ -1,0 +1,233 @@
+"""Store log records, and answer questions about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from celery import shared_task
+
+from jobs.errors import TracegistError
+from jobs.json_text import dump_json
+from jobs.kinds import (
+    LOGS_ATTRIBUTES,
+    LOGS_CONTEXT,
+    LOGS_COUNT,
+    LOGS_EXPORT,
+    LOGS_IMPORT,
+    LOGS_INGEST,
+    LOGS_QUERY,
+    LOGS_REBUILD,
+    LOGS_SPARKLINE,
+    LOGS_VALUES,
+    JobKind,
+)
+from jobs.log_payloads import Question, Upload, read_question, read_upload
+from jobs.log_rebuild import parse_rebuild
+from jobs.logs import (
+    parse_attributes,
+    parse_context,
+    parse_count,
+    parse_export,
+    parse_query,
+    parse_sparkline,
+    parse_values,
+)
+from jobs.records import JobResult
+from jobs.runs import Run
+from workers.base import run_job
+from workers.log_runtime import LogRuntime
+from workers.logs.answers import (
+    Answer,
+    answer_attributes,
+    answer_context,
+    answer_count,
+    answer_export,
+    answer_query,
+    answer_sparkline,
+    answer_values,
+    as_object,
+)
+from workers.logs.batches import Batch
+from workers.logs.ndjson import read_ndjson
+from workers.logs.otlp import read_otlp
+from workers.logs.reading import Sight
+from workers.logs.records import Parsed
+from workers.metrics import LOG_RECORDS, LOG_ROLLUP_DRIFT
+from workers.resources import process_resources
+from workers.schedule import CHECK_LOGS
+
+if TYPE_CHECKING:
+    from workers.logs.store import LogStore
+
+log = structlog.get_logger()
+
+HOUR = timedelta(hours=1)
+CHECKED = timedelta(days=1)
+MORE_HEADER = "X-Tracegist-More"  # of an export: whether further records match
+INGEST_PATIENCE_S = 5.0  # then the sender is asked to come back
+IMPORT_PATIENCE_S = 300.0  # nobody waits, and nobody would send it again
+
+
+@shared_task(name=LOGS_QUERY.task)
+def query_logs(job_id: str) -> None:
+    _ask(LOGS_QUERY, job_id, _query)
+
+
+@shared_task(name=LOGS_SPARKLINE.task)
+def sparkline_of_logs(job_id: str) -> None:
+    _ask(LOGS_SPARKLINE, job_id, _sparkline)
+
+
+@shared_task(name=LOGS_ATTRIBUTES.task)
+def list_attributes(job_id: str) -> None:
+    _ask(LOGS_ATTRIBUTES, job_id, _attributes)
+
+
+@shared_task(name=LOGS_VALUES.task)
+def list_values(job_id: str) -> None:
+    _ask(LOGS_VALUES, job_id, _values)
+
+
+@shared_task(name=LOGS_COUNT.task)
+def count_logs(job_id: str) -> None:
+    _ask(LOGS_COUNT, job_id, _count)
+
+
+@shared_task(name=LOGS_CONTEXT.task)
+def context_of_log(job_id: str) -> None:
+    _ask(LOGS_CONTEXT, job_id, _context)
+
+
+@shared_task(name=LOGS_EXPORT.task)
+def export_logs(job_id: str) -> None:
+    _run(LOGS_EXPORT, job_id, _export)
+
+
+@shared_task(name=LOGS_INGEST.task)
+def ingest_logs(job_id: str) -> None:
+    _run(LOGS_INGEST, job_id, lambda run, logs: _store(run, logs, patience_s=INGEST_PATIENCE_S))
+
+
+@shared_task(name=LOGS_IMPORT.task)
+def import_logs(job_id: str) -> None:
+    _run(LOGS_IMPORT, job_id, lambda run, logs: _store(run, logs, patience_s=IMPORT_PATIENCE_S))
+
+
+@shared_task(name=LOGS_REBUILD.task)
+def rebuild_rollups(job_id: str) -> None:
+    _run(LOGS_REBUILD, job_id, _rebuild)
+
+
+@shared_task(name=CHECK_LOGS)
+def check_rollups() -> None:
+    """Compare the closed hours of the last day with the records, and mend what differs."""
+    resources = process_resources()
+    with resources.alone("check-log-rollups") as chosen:
+        if chosen:
+            _check(resources.logs.store, datetime.now(UTC))
+
+
+def _check(store: LogStore, now: datetime) -> None:
+    end = now.replace(minute=0, second=0, microsecond=0)
+    start = end - CHECKED
+    for project_id in store.projects_with_records(start):
+        for drift in store.check_rollups(project_id, start, end):
+            LOG_ROLLUP_DRIFT.labels(drift.table).inc()
+            log.warning("log_rollup_drift", project_id=project_id, table=drift.table, missing=drift.missing)
+            store.rebuild_rollup(project_id, drift.hour, drift.hour + HOUR)
+
+
+def _rebuild(run: Run, logs: LogRuntime) -> JobResult:
+    asked = read_question(run.take_payload())
+    request = parse_rebuild(asked.asked, now=asked.now, timezone=UTC)
+    mended = logs.store.rebuild_rollup(run.record.project_id, request.date_from, request.date_to)
+    return JobResult(200, dump_json({"mended": mended}))
+
+
+def _query(asked: Question, sight: Sight, store: LogStore) -> Answer:
+    checkpoint = store.checkpoint()  # before the first read: what comes during it is for the next poll
+    query = parse_query(asked.asked, now=asked.now, timezone=sight.zone)
+    return answer_query(query, sight, checkpoint=checkpoint)
+
+
+def _sparkline(asked: Question, sight: Sight, _: LogStore) -> Answer:
+    answer = answer_sparkline(parse_sparkline(asked.asked, now=asked.now, timezone=sight.zone), sight)
+    return as_object(answer) if asked.options.get("as_object") else answer
+
+
+def _attributes(asked: Question, sight: Sight, _: LogStore) -> Answer:
+    return answer_attributes(parse_attributes(asked.asked, now=asked.now, timezone=sight.zone), sight)
+
+
+def _values(asked: Question, sight: Sight, _: LogStore) -> Answer:
+    return answer_values(parse_values(asked.asked, now=asked.now, timezone=sight.zone), sight)
+
+
+def _count(asked: Question, sight: Sight, _: LogStore) -> Answer:
+    return answer_count(parse_count(asked.asked, now=asked.now, timezone=sight.zone), sight)
+
+
+def _context(asked: Question, sight: Sight, _: LogStore) -> Answer:
+    return answer_context(parse_context(asked.asked), sight)
+
+
+def _export(run: Run, logs: LogRuntime) -> JobResult:
+    asked = read_question(run.take_payload())
+    with logs.asking(run) as sight:
+        query = parse_export(asked.asked, now=asked.now, timezone=sight.zone)
+        export = answer_export(query, sight)
+    headers = {"Content-Type": export.content_type, MORE_HEADER: str(export.more).lower()}
+    return JobResult(200, export.content, headers)
+
+
+def _ask(kind: JobKind, job_id: str, answer: Callable[[Question, Sight, LogStore], Answer]) -> None:
+    def work(run: Run, logs: LogRuntime) -> JobResult:
+        asked = read_question(run.take_payload())
+        with logs.asking(run) as sight:
+            told = answer(asked, sight, logs.store)
+        return JobResult(200, dump_json(told.body), dict(told.headers))
+
+    _run(kind, job_id, work)
+
+
+def _run(kind: JobKind, job_id: str, work: Callable[[Run, LogRuntime], JobResult]) -> None:
+    resources = process_resources()
+
+    def told(run: Run) -> JobResult:
+        try:
+            return work(run, resources.logs)
+        except TracegistError as error:
+            error.extra.setdefault("error", error.detail)  # clients of the log routes read this member
+            raise
+
+    run_job(kind, job_id, told, context=resources)
+
+
+def _store(run: Run, logs: LogRuntime, *, patience_s: float) -> JobResult:
+    store, project_id = logs.store, run.record.project_id
+    with logs.storing(len(run.payload), patience_s=patience_s):
+        upload = read_upload(run.take_payload())
+        parsed = _parsed(upload)
+        store.insert(project_id, Batch.of(project_id, upload.body), parsed.rows)
+    LOG_RECORDS.labels(upload.form, "stored").inc(parsed.accepted)
+    LOG_RECORDS.labels(upload.form, "rejected").inc(parsed.rejected)
+    return JobResult(200, dump_json(_told(upload, parsed)))
+
+
+def _parsed(upload: Upload) -> Parsed:
+    now = datetime.now(UTC)
+    if upload.form == "ndjson":
+        return read_ndjson(upload.body, received_at=now, strict=upload.strict)
+    if not upload.body.strip():
+        return Parsed()  # an empty request, in either form
+    return read_otlp(upload.body, json=upload.form == "otlp_json", received_at=now)
+
+
+def _told(upload: Upload, parsed: Parsed) -> dict[str, object]:
+    """What became of the records; lines count from 1, records of OTLP from 0."""
+    place = "line" if upload.form == "ndjson" else "position"
+    errors = [{place: rejection.position, "error": rejection.reason} for rejection in parsed.rejections]
+    return {"accepted": parsed.accepted, "rejected": parsed.rejected, "errors": errors}
