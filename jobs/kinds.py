@@ -40,7 +40,8 @@ SUMMARIZATION = JobKind(
 TEXT_REPR = JobKind(
     "text_repr", "tracegist.text_repr", RENDER_QUEUE, ("llm_analytics:write",), time_limit_s=300
 )
-INSIGHT = JobKind("insight", "tracegist.insight", LLM_QUEUE, ("insight:read", "query:read"))
+# On the queue of the process that owns the log store, which most questions are about.
+INSIGHT = JobKind("insight", "tracegist.insight", LOGS_QUEUE, ("insight:read", "query:read"))
 # Its message only starts the job; the work is done by tasks that carry a chunk of items each.
 SUMMARIZATION_BULK = JobKind(
     "summarization.bulk", "tracegist.summarization.bulk", LLM_BULK_QUEUE, ("llm_analytics:write",)

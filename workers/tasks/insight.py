@@ -6,9 +6,10 @@ import threading
 import time
 from datetime import UTC, datetime, tzinfo
 
+import structlog
 from celery import shared_task
 
-from jobs.errors import Unavailable
+from jobs.errors import TracegistError
 from jobs.insight import InsightQuery, InsightRequest, parse_insight, zone_of
 from jobs.json_text import dump_json, load_json
 from jobs.kinds import INSIGHT
@@ -18,11 +19,14 @@ from storage.insights import DatabaseReader
 from storage.models import Project
 from workers.base import run_job
 from workers.insight.answer import Findings, run_query
+from workers.insight.compile_logs import LogReader, known_names
 from workers.insight.members import members_of
 from workers.insight.planner import Plan, plan_by_keywords, plan_by_model, plan_without_model
 from workers.insight.prompts import KnownNames
 from workers.llm.model import CallScope
 from workers.resources import Resources, process_resources
+
+log = structlog.get_logger()
 
 PLAN_S = 40  # less than the longest wait, so that the keyword parser can answer in the model's place
 # Threads of the logs worker that may wait for a model; the others answer log queries meanwhile.
@@ -71,7 +75,7 @@ def _plan_by_model(
     request: InsightRequest, run: Run, resources: Resources, *, now: datetime, zone: tzinfo
 ) -> Plan:
     settings, summaries, record = resources.settings, resources.summaries, run.record
-    known = KnownNames()
+    known = _known_names(run, resources)
     scope = CallScope(
         record.project_id,
         record.id,
@@ -86,8 +90,19 @@ def _plan_by_model(
     return summaries.run(planned())
 
 
+def _known_names(run: Run, resources: Resources) -> KnownNames:
+    """A help to the model; without the log store it does without."""
+    try:
+        with resources.logs.asking(run) as sight:
+            return known_names(sight.reader)
+    except TracegistError as error:
+        log.info("known_names_not_read", code=error.code)
+        return KnownNames()
+
+
 def _find(query: InsightQuery, run: Run, resources: Resources, *, now: datetime, zone: tzinfo) -> Findings:
     project_id = run.record.project_id
     if query.source != "logs":
         return run_query(query, reader=DatabaseReader(resources.sessions, project_id), now=now, zone=zone)
-    raise Unavailable("The log store cannot be reached; try again shortly.", retry_after_s=5)
+    with resources.logs.asking(run) as sight:
+        return run_query(query, reader=LogReader(sight.reader, project_id), now=now, zone=zone)
