@@ -1,15 +1,21 @@
-"""A small client of the API: traces in, text and summaries out; logs in, records and counts out."""
+"""A small client of the API: texts, summaries, bulk jobs and their rows; log records and counts."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx2
 
+from jobs.json_text import load_json
+
 SUBMIT_S = 90.0  # a little longer than the server's own wait
+FINAL: Final = ("succeeded", "failed", "canceled", "expired")
+PACKED_BYTES = 256 * 1024  # of one piece of an upload
+LISTED = 100  # entities in one `batch_check`
 
 
 class ApiError(Exception):
@@ -97,25 +103,128 @@ class Client:
         asked = {"dateRange": {"date_from": date_from, "date_to": date_to}}
         return self._post(f"{self._base}/logs/rollups/rebuild/", asked)
 
+    def batch_check(self, entity_ids: Sequence[str], *, mode: str = "minimal") -> set[str]:
+        """The traces among these that have a summary in the cache."""
+        found: set[str] = set()
+        for start in range(0, len(entity_ids), LISTED):
+            body = {"trace_ids": list(entity_ids[start : start + LISTED]), "mode": mode}
+            answer = self._post(f"{self._base}/llm_analytics/summarization/batch_check/", body)
+            found |= {str(row["trace_id"]) for row in answer["summaries"]}
+        return found
+
+    # bulk ---------------------------------------------------------------------------------------
+
+    def submit_bulk(self, requests: Iterable[bytes], **options: object) -> dict[str, Any]:
+        """Upload one request a line and get the job; the lines are sent, packed, while they are made.
+
+        `options` are those of the endpoint: mode, max_spend_usd, max_llm_calls, concurrency, batch_api.
+
+        Raises:
+            ApiError: the server's error; nothing was started.
+            NotReachable: no server, or the connection broke; nothing was started.
+        """
+        return self._asked(
+            "POST",
+            f"{self._base}/llm_analytics/summarization/bulk/",
+            params={name: str(value) for name, value in options.items() if value is not None},
+            content=_packed(requests),
+            headers={"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"},
+        )
+
+    def job(self, job_id: str, *, wait_s: float = 0) -> dict[str, Any]:
+        """The job; with `wait_s` (at most 60) not before it has ended or the time is over."""
+        params = {"wait": f"{wait_s:g}"} if wait_s else {}
+        return self._asked("GET", f"{self._base}/jobs/{job_id}/", params=params)
+
+    def wait(self, job_id: str) -> dict[str, Any]:
+        """The job when it has ended."""
+        while (job := self.job(job_id, wait_s=30))["state"] not in FINAL:
+            pass
+        return job
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        return self._asked("POST", f"{self._base}/jobs/{job_id}/cancel/")
+
+    def retry(self, job_id: str) -> dict[str, Any]:
+        """A new job with the items of a bulk that failed or were canceled."""
+        return self._asked("POST", f"{self._base}/jobs/{job_id}/retry/")
+
+    def results(
+        self, job_id: str, *, follow: bool = False, after: int | None = None, only: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Rows of a bulk by `index`; with `follow` as they come, until the job ends.
+
+        Raises:
+            ApiError: the server's error.
+            NotReachable: the connection broke; `after` continues where rows came in order.
+        """
+        params = {"follow": "true"} if follow else {}
+        params |= {"after": str(after)} if after is not None else {}
+        params |= {"only": only} if only else {}
+        try:
+            with self._http.stream(
+                "GET",
+                f"{self._base}/jobs/{job_id}/results/",
+                params=params,
+                headers={"Accept": "application/x-ndjson"},
+                timeout=httpx2.Timeout(SUBMIT_S, read=None if follow else SUBMIT_S),
+            ) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise _error(answer)
+                for line in answer.iter_lines():
+                    if line.strip():
+                        row: Any = load_json(line.encode())
+                        yield row
+        except httpx2.TransportError as error:
+            raise self._not_reachable() from error
+
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        content = self._sent("POST", path, json=dict(body))
+        return self._asked("POST", path, json=dict(body))
+
+    def _asked(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        content = self._sent(method, path, **request)
         if not isinstance(content, dict):
             raise ApiError(502, {"detail": "The answer is no JSON object."})
         return content
 
-    def _sent(self, method: str, path: str, **options: Any) -> Any:
+    def _sent(self, method: str, path: str, **request: Any) -> Any:
         try:
-            answer = self._http.request(method, path, **options)
+            answer = self._http.request(method, path, **request)
         except httpx2.TransportError as error:
-            raise NotReachable(f"Nothing answers at {self._http.base_url}.") from error
-        try:
-            content = answer.json()
-        except ValueError:
-            content = {}
+            raise self._not_reachable() from error
         if answer.status_code >= 400:
-            retry_after = answer.headers.get("Retry-After", "")
-            after_s = int(retry_after) if retry_after.isdigit() else None
-            raise ApiError(
-                answer.status_code, content if isinstance(content, dict) else {}, retry_after_s=after_s
-            )
-        return content
+            raise _error(answer)
+        return _content(answer)
+
+    def _not_reachable(self) -> NotReachable:
+        return NotReachable(f"Nothing answers at {self._http.base_url}.")
+
+
+def _content(answer: httpx2.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return {}
+
+
+def _error(answer: httpx2.Response) -> ApiError:
+    content = _content(answer)
+    retry_after = answer.headers.get("Retry-After", "")
+    return ApiError(
+        answer.status_code,
+        content if isinstance(content, dict) else {},
+        retry_after_s=int(retry_after) if retry_after.isdigit() else None,
+    )
+
+
+def _packed(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines as one gzip stream, in pieces."""
+    packer = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS | 16)
+    waiting = bytearray()
+    for line in lines:
+        waiting += packer.compress(line + b"\n")
+        if len(waiting) >= PACKED_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    yield bytes(waiting) + packer.flush()

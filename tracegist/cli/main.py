@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tracegist.cli import admin, convert, doctor, logs, summarize, up
+from tracegist.cli import admin, bulk, convert, doctor, logs, summarize, up
 from tracegist.cli.render import render_file
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app.add_typer(logs.app, name="logs")
 app.command("up")(up.up)
 app.command("doctor")(doctor.doctor)
 app.command("render")(render_file)
+app.command("bulk")(bulk.bulk)
 app.command("convert")(convert.convert)
 app.command("summarize")(summarize.summarize)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import IO, Any, Final
 
-from jobs.json_text import JsonSyntaxError, load_json
+from jobs.json_text import JsonSyntaxError, dump_json, load_json
 from tracegist.formats import langfuse, posthog, spans
 from tracegist.formats.tree import Json, Trace
 
@@ -49,7 +49,7 @@ FORMATS: Final = (
 NAMES: Final = (NATIVE, *(each.name for each in FORMATS))
 
 
-def read_items(stream: IO[bytes], *, name: str | None = None) -> tuple[str, Iterator[Item]]:
+def read_items(stream: Iterable[bytes], *, name: str | None = None) -> tuple[str, Iterator[Item]]:
     """The format of the file (`name`, or the one that its first record shows) and its items.
 
     Raises:
@@ -65,6 +65,38 @@ def read_items(stream: IO[bytes], *, name: str | None = None) -> tuple[str, Iter
         return NATIVE, (Item(_native(record)) for record in records)
     chosen = _format(first, name)
     return chosen.name, _gathered(chosen, records)
+
+
+def read_requests(stream: IO[bytes], *, name: str | None = None) -> tuple[str, Iterator[bytes]]:
+    """The same as request lines for a bulk upload, with one difference: a line of a native file that is no
+    JSON is passed on as it is. It becomes an item that failed; the others are not held up by it.
+
+    Raises:
+        UnknownFormat, JsonSyntaxError: as `read_items`.
+    """
+    head = stream.readline()
+    while head and not head.strip():
+        head = stream.readline()
+    if name in (None, NATIVE) and _is_native_line(head):
+        return NATIVE, (_native_line(line) for line in chain([head], stream) if line.strip())
+    found, items = read_items(chain([head], stream), name=name)
+    return found, (dump_json(item.body) for item in items)
+
+
+def _is_native_line(line: bytes) -> bool:
+    try:
+        value = load_json(line)
+    except JsonSyntaxError:
+        return False
+    return isinstance(value, dict) and _is_native(value)
+
+
+def _native_line(line: bytes) -> bytes:
+    try:
+        value = load_json(line)
+    except JsonSyntaxError:
+        return line.strip()
+    return dump_json(_native(value)) if isinstance(value, dict) and _is_native(value) else line.strip()
 
 
 def _gathered(chosen: Format, records: Iterable[Mapping[str, Any]]) -> Iterator[Item]:
@@ -104,7 +136,7 @@ def _native(record: Mapping[str, Any]) -> Json:
 # records ----------------------------------------------------------------------------------------------
 
 
-def _records(stream: IO[bytes]) -> Iterator[Json]:
+def _records(stream: Iterable[bytes]) -> Iterator[Json]:
     """The objects of NDJSON, of one JSON document, or of the list that the document is or wraps."""
     lines = (line for line in stream if line.strip())
     first = next(lines, None)
