@@ -42,10 +42,10 @@ def rows() -> list[Row]:
 
 
 def _latency_rows(folder: Path) -> list[Row]:
-    with running_stack(folder) as stack, _bare_server() as bare_port:
-        bare = _Poster(bare_port, "/")
-        texts = _Poster(_port(stack), _address(stack, "text_repr"), stack.keys["valid"])
-        summaries = _Poster(_port(stack), _address(stack, "summarization"), stack.keys["valid"])
+    with running_stack(folder) as stack, bare_server() as bare_port:
+        bare = Poster(bare_port, "/")
+        texts = Poster(_port(stack), _address(stack, "text_repr"), stack.keys["valid"])
+        summaries = Poster(_port(stack), _address(stack, "summarization"), stack.keys["valid"])
         hit = json.dumps(_summary_request("bench-hit"))
         assert summaries.post(hit) == 200
         with _hand_over(stack) as hand_over:
@@ -93,7 +93,7 @@ def _interleaved(calls: dict[str, Callable[[], object]]) -> dict[str, list[float
     return times
 
 
-class _Poster:
+class Poster:
     """One kept connection; the cheapest client there is, so that the ratio is about the server."""
 
     def __init__(self, port: int, address: str, key: str = "") -> None:
@@ -109,7 +109,7 @@ class _Poster:
 
 
 @contextmanager
-def _bare_server() -> Iterator[int]:
+def bare_server() -> Iterator[int]:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", str(port)]
     options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
@@ -169,8 +169,8 @@ def _memory_rows(stack: RunningStack) -> list[Row]:
 
 def _large_rows(stack: RunningStack, name: str, address: str, body: str, size_mb: float) -> list[Row]:
     """One large trace, while another caller asks for something small again and again."""
-    large = _Poster(_port(stack), address, stack.keys["valid"])
-    small = _Poster(_port(stack), _address(stack, "text_repr"), stack.keys["valid"])
+    large = Poster(_port(stack), address, stack.keys["valid"])
+    small = Poster(_port(stack), _address(stack, "text_repr"), stack.keys["valid"])
     quiet = [_timed(lambda: small.post(json.dumps(_text_request(uuid.uuid4().hex)))) for _ in range(50)]
     before = {pid: _rss_mb(pid) for pid in _all_pids(stack)}
     import threading
