@@ -58,6 +58,18 @@ class Work:
     ends_with_caller: bool = False
 
 
+@dataclass(slots=True)
+class Turn:
+    """One request's go at its work. Its job, when there is to be one, has this id and marks the turn.
+
+    `alone`: the job is not shared with identical requests, because its result is remembered as this answer.
+    """
+
+    job_id: str = field(default_factory=new_job_id)
+    alone: bool = False
+    has_job: bool = False
+
+
 def preference_of(request: Request, services: Services) -> Preference:
     return parse_prefer(request.headers.getlist("prefer"), longest_wait_s=services.settings.sync_wait_s)
 
@@ -72,18 +84,26 @@ def result_response(result: JobResult, *, headers: Mapping[str, str] | None = No
 
 
 async def answer(
-    request: Request, services: Services, access: Access, work: Work, *, at_once: bool = False
+    request: Request,
+    services: Services,
+    access: Access,
+    work: Work,
+    turn: Turn | None = None,
+    *,
+    at_once: bool = False,
 ) -> Response:
     """Submit the work and answer as the caller prefers; `at_once`: with the job, whatever it prefers."""
     preference = PROMISE if at_once else preference_of(request, services)
-    record = _new_record(services, access, work)
+    turn = turn or Turn()
+    record = _new_record(services, access, work, turn)
     if preference.wait_s <= 0:
         job_id, ended = await _submit_promised(services, record, work), False
-    elif work.ends_with_caller and not preference.stated:
+    elif work.ends_with_caller and not (preference.stated or turn.alone):
         waiting = services.queue.submit_and_wait(record, work.payload, preference.wait_s)
         job_id, ended = await _unless_caller_leaves(request, waiting, lambda: _stop(services, record))
     else:
         job_id, ended = await services.queue.submit_and_wait(record, work.payload, preference.wait_s)
+    turn.has_job = True
     if ended:
         return await _result_of(services, job_id, work, preference, joined=job_id != record.id)
     if preference.wait_s > 0:
@@ -156,10 +176,10 @@ async def promise(services: Services, job_id: str, payload: bytes, *, fallback: 
             log.warning("promise_not_marked", job_id=job_id)
 
 
-def _new_record(services: Services, access: Access, work: Work) -> JobRecord:
+def _new_record(services: Services, access: Access, work: Work, turn: Turn) -> JobRecord:
     now = time.time()
     return JobRecord(
-        id=new_job_id(),
+        id=turn.job_id,
         project_id=access.project.id,
         user_id=access.caller.user_id,
         kind=work.kind.name,
@@ -168,7 +188,7 @@ def _new_record(services: Services, access: Access, work: Work) -> JobRecord:
         expires_at=now + services.settings.result_ttl_s,
         max_attempts=work.kind.max_attempts,
         request_id=access.request_id,
-        flight=work.flight,
+        flight="" if turn.alone else work.flight,
         forced_at=work.forced_at,
     )
 

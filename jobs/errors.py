@@ -91,6 +91,12 @@ class UnsupportedMediaType(TracegistError):
     status, type, code = 415, "invalid_request", "unsupported_media_type"
 
 
+class Unprocessable(TracegistError):
+    """Well-formed and allowed, but it contradicts an earlier request."""
+
+    status, type, code = 422, "invalid_request", "idempotency_key_reused"
+
+
 class Throttled(TracegistError):
     status, type, code = 429, "throttled_error", "throttled"
 

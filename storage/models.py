@@ -311,6 +311,26 @@ class BulkItem(Base):
     revision: Mapped[int | None]
 
 
+class IdempotencyKey(Base):
+    """A use of an idempotency key. `id` is a digest of project, user, path and key.
+
+    `status` null: the first use has no answer yet. `sealed` is the body of an answer that is no job's result.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[int]
+    body_digest: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(String(64))
+    has_job: Mapped[bool] = mapped_column(default=False)
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, str]] = mapped_column(default=dict)
+    sealed: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
 class LedgerEntry(Base):
     """One paid answer of a model. No foreign keys: what was spent is booked whatever became of the job."""
 

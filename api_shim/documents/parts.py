@@ -77,6 +77,13 @@ PREFER: Schema = {
     "example": "respond-async, wait=10",
     "description": "`respond-async` and `wait=N` (seconds, at most 60); see RFC 7240.",
 }
+IDEMPOTENCY_KEY: Schema = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": "^[!#-~][!-~]{0,254}$"},
+    "description": "Sent again with the same key and body within 24 hours, a request gets the first answer.",
+}
 PAGING = [
     query("limit", {"type": "integer"}, "Rows in a page: 1 to 1,000, default 100."),
     query("offset", {"type": "integer"}, "Rows to skip."),
@@ -89,7 +96,7 @@ def errors(*statuses: int) -> Schema:
         401: "No key, or one that is not valid.",
         403: "The key may not do this.",
         404: "There is nothing here.",
-        409: "Not in the state that the job is in.",
+        409: "Not in the state that things are in.",
         410: "No longer kept.",
         413: "The body is too large.",
         415: "The body is not JSON.",
@@ -105,7 +112,7 @@ def errors(*statuses: int) -> Schema:
 
 COMMON = (400, 401, 403, 404, 429)
 BODY = (*COMMON, 413, 415)
-JOB_ROUTE = (*BODY, 500, 503, 504)
+JOB_ROUTE = (*BODY, 409, 410, 422, 500, 503, 504)
 
 
 def responses(ok: Schema, *statuses: int) -> Schema:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from api_shim.documents.parts import (
     BODY,
     FLAG,
+    IDEMPOTENCY_KEY,
     JOB_ROUTE,
     NATURAL,
     OBJECT,
@@ -20,7 +21,7 @@ from api_shim.documents.text_repr import EVENT_EXAMPLE
 
 SUMMARIZATION_DOCS: Schema = {
     "x-scopes": ["llm_analytics:write"],
-    "parameters": [PREFER],
+    "parameters": [PREFER, IDEMPOTENCY_KEY],
     "requestBody": body(
         {
             "type": "object",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api_shim.documents.parts import (
     FLAG,
+    IDEMPOTENCY_KEY,
     JOB_ROUTE,
     NATURAL,
     OBJECT,
@@ -43,7 +44,7 @@ _TEXT_OPTIONS: Schema = {
 
 TEXT_REPR_DOCS: Schema = {
     "x-scopes": ["llm_analytics:write"],
-    "parameters": [PREFER],
+    "parameters": [PREFER, IDEMPOTENCY_KEY],
     "requestBody": body(
         {
             "type": "object",

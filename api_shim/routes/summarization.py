@@ -11,11 +11,12 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from api_shim.answering import Work, answer, preference_of, result_response
+from api_shim.answering import Turn, Work, answer, preference_of, result_response
 from api_shim.bodies import read_json_body
 from api_shim.dependencies import Access, Services, access_to, in_project, services_of, throttle
 from api_shim.documents.summarization import BATCH_CHECK_DOCS, INVALIDATE_DOCS, SUMMARIZATION_DOCS
 from api_shim.errors import json_response
+from api_shim.idempotency import digest_of, once
 from api_shim.preparation import PreparedSummary, parse, prepare_summarization
 from api_shim.throttling import Bucket
 from cache.keys import content_fp, summary_key
@@ -67,11 +68,15 @@ async def create_summarization(request: Request) -> Response:
         models=(settings.summary_model, *settings.summary_models) if settings.openai_api_key else (),
     )
     prepared = await services.preparer.run(prepare, raw)
-    known = await _from_cache(services, access, prepared, began)
-    if known is not None:
-        return result_response(known, headers=preference_of(request, services).headers())
-    work = _work(access, prepared, await services.preparer.pack(raw), arrived)
-    return await answer(request, services, access, work)
+
+    async def act(turn: Turn) -> Response:
+        known = await _from_cache(services, access, prepared, began)
+        if known is not None:
+            return result_response(known, headers=preference_of(request, services).headers())
+        work = _work(access, prepared, await services.preparer.pack(raw), arrived)
+        return await answer(request, services, access, work, turn)
+
+    return await once(request, services, access, body_digest=await digest_of(raw), act=act)
 
 
 @router.post("/batch_check/", openapi_extra=BATCH_CHECK_DOCS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api_shim.answering import Work, answer, preference_of, result_response
+from api_shim.answering import Turn, Work, answer, preference_of, result_response
 from api_shim.bodies import read_json_body
 from api_shim.dependencies import access_to, services_of
 from api_shim.documents.text_repr import TEXT_REPR_DOCS
+from api_shim.idempotency import digest_of, once
 from api_shim.preparation import prepare_text_repr
 from api_shim.throttling import Bucket
 from cache.keys import text_key
@@ -33,8 +34,13 @@ async def create_text_repr(request: Request) -> Response:
         data_fp=prepared.data_fp,
     )
     preference = preference_of(request, services)
-    # Who asks for a job gets one: the address of a result is worth more here than a look into the cache.
-    body = await services.texts.get(key) if preference.wait_s > 0 else None
-    if body is not None:
-        return result_response(JobResult(200, body, {"X-Cache": "hit"}), headers=preference.headers())
-    return await answer(request, services, access, Work(TEXT_REPR, await services.preparer.pack(raw)))
+
+    async def act(turn: Turn) -> Response:
+        # Who asks for a job gets one: the address of a result is worth more here than a look into the cache.
+        body = await services.texts.get(key) if preference.wait_s > 0 else None
+        if body is not None:
+            return result_response(JobResult(200, body, {"X-Cache": "hit"}), headers=preference.headers())
+        work = Work(TEXT_REPR, await services.preparer.pack(raw))
+        return await answer(request, services, access, work, turn)
+
+    return await once(request, services, access, body_digest=await digest_of(raw), act=act)

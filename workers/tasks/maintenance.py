@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from jobs.kinds import JOB_KINDS
 from jobs.records import JobRecord, job_id_at
 from storage import bulk as bulk_rows
+from storage import idempotency
 from storage import jobs as job_rows
 from storage import summaries
 from workers.queue_depth import queue_depth
@@ -57,6 +58,8 @@ def remove_old_jobs() -> None:
     while removed == RETENTION_BATCH:
         with resources.sessions.begin() as session:
             removed = job_rows.remove_older_than(session, before, limit=RETENTION_BATCH)
+    with resources.sessions.begin() as session:
+        idempotency.remove_older_than(session, datetime.now(UTC) - idempotency.KEPT)
     _remove_bulk_rows(resources)
     removed = RETENTION_BATCH
     while removed == RETENTION_BATCH:
