@@ -21,6 +21,7 @@ from api_shim.routes import (
     bulk,
     health,
     integrations,
+    job_events,
     jobs,
     logs,
     max_tools,
@@ -42,13 +43,24 @@ from cache.throttles import SlidingWindows
 from config.logging import configure_logging
 from config.settings import Settings, load_settings
 from jobs.broker import make_celery
+from jobs.event_feed import EventFeed
 from jobs.queue import EndedJobs, JobQueue
 from jobs.store import JobStore
 from storage.secrets import open_vault
 from storage.session import make_engine, make_sessions
 
 # The order is that of the look-up: what is called most comes first.
-ROOMS = (summarization, text_repr, bulk, jobs, persisted_folders, integrations, logs, max_tools)
+ROOMS = (
+    summarization,
+    text_repr,
+    bulk,
+    jobs,
+    job_events,
+    persisted_folders,
+    integrations,
+    logs,
+    max_tools,
+)
 THROTTLE_TIMEOUT_S = 0.1  # a store that takes longer lets the request pass
 THROTTLE_SKIP_S = 2.0
 PROJECT_PREFIXES = ("/api/environments/{project_id}", "/api/projects/{project_id}")
@@ -121,6 +133,9 @@ async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     ended = EndedJobs(coordination, store)
     await ended.start()
     stack.push_async_callback(ended.stop)
+    feed = EventFeed(coordination)
+    await feed.start()
+    stack.push_async_callback(feed.stop)
     celery = make_celery(settings.effective_broker_url)
     stack.callback(celery.close)
     in_store = settings.effective_broker_url == settings.redis_url
@@ -134,6 +149,7 @@ async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
         keys=KeyRing(sessions),
         sessions=sessions,
         queue=queue,
+        feed=feed,
         summaries=summaries,
         answered=answered,
         texts=TextCache(cached, gate=gate, ttl_s=settings.text_cache_ttl_s),

@@ -19,6 +19,7 @@ from cache.summaries import SummaryCache
 from cache.texts import TextCache
 from config.settings import Settings
 from jobs.errors import NotAuthenticated, PermissionDenied
+from jobs.event_feed import EventFeed
 from jobs.queue import JobQueue
 from storage.secrets import Vault
 
@@ -31,6 +32,7 @@ class Services:
     keys: KeyRing
     sessions: sessionmaker[Session]
     queue: JobQueue
+    feed: EventFeed
     summaries: SummaryCache
     answered: AnsweredLog
     texts: TextCache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from api_shim.documents.parts import (
     BODY,
     COMMON,
+    IDEMPOTENCY_KEY,
     JOB_ROUTE,
     PAGING,
     PREFER,
@@ -78,7 +79,7 @@ INTEGRATION_PAGE_DOCS: Schema = {
 }
 INTEGRATION_CREATE_DOCS: Schema = {
     "x-scopes": ["integration:write"],
-    "parameters": [PREFER],
+    "parameters": [PREFER, IDEMPOTENCY_KEY],
     "requestBody": body(
         {
             "type": "object",

@@ -91,6 +91,30 @@ JOB_RESULT_DOCS: Schema = {
     ),
 }
 
+_EVENTS: Schema = {
+    "description": "`state`, `progress` and, in the end, `done` with the job; then the stream ends.",
+    "content": {
+        "text/event-stream": {
+            "schema": TEXT,
+            "example": 'retry: 3000\n\nid: 1\nevent: state\ndata: {"state":"queued","attempt":1}\n\n',
+        }
+    },
+}
+JOB_EVENTS_DOCS: Schema = {
+    "x-scopes": ["those of the job's kind"],
+    "parameters": [
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
+            "description": "Resume after this event.",
+        },
+        query("items", FLAG, "For bulk jobs: also an event `item` with the row of each finished item."),
+    ],
+    "responses": responses({"200": _EVENTS}, *COMMON, 503),
+}
+
 JOB_DELETE_DOCS: Schema = {
     "x-scopes": ["those of the job's kind"],
     "responses": responses({"204": {"description": "The job is gone."}}, *COMMON, 409, 503),

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
-from api_shim.answering import Work, answer, preference_of, result_response
+from api_shim.answering import Turn, Work, answer, preference_of, result_response
 from api_shim.bodies import read_json_body
 from api_shim.connect import (
     connect_work,
@@ -33,6 +33,7 @@ from api_shim.documents.integrations import (
     PHONE_NUMBERS_DOCS,
 )
 from api_shim.errors import json_response
+from api_shim.idempotency import digest_of, once
 from api_shim.pagination import page_body, page_request
 from api_shim.preparation import parse
 from cache.keys import phone_numbers_key
@@ -94,12 +95,17 @@ async def create_integration(request: Request, access: Writing) -> Response:
     services = services_of(request)
     raw = await read_json_body(request, limits=services.body_limits)
     wanted = parse_connect(parse(raw), require_configured=lambda kind: provider_of(services.settings, kind))
-    if isinstance(wanted, OAuthConnect):
-        flow = await take_flow(services, wanted, project_id=access.project.id, user_id=access.caller.user_id)
-        work = exchange_work(services, flow, code=wanted.code)
-    else:
-        work = connect_work(services, access.project.id, TWILIO, wanted.secrets())
-    return await answer(request, services, access, work)
+
+    async def act(turn: Turn) -> Response:
+        if isinstance(wanted, OAuthConnect):
+            owner = {"project_id": access.project.id, "user_id": access.caller.user_id}
+            flow = await take_flow(services, wanted, **owner)
+            work = exchange_work(services, flow, code=wanted.code)
+        else:
+            work = connect_work(services, access.project.id, TWILIO, wanted.secrets())
+        return await answer(request, services, access, work, turn)
+
+    return await once(request, services, access, body_digest=await digest_of(raw), act=act)
 
 
 @router.get("/authorize/", status_code=302, openapi_extra=AUTHORIZE_DOCS)
