@@ -96,6 +96,7 @@ async def answer(
     preference = PROMISE if at_once else preference_of(request, services)
     turn = turn or Turn()
     record = _new_record(services, access, work, turn)
+    record = replace(record, asynchronous=preference.asynchronous)
     if preference.wait_s <= 0:
         job_id, ended = await _submit_promised(services, record, work), False
     elif work.ends_with_caller and not (preference.stated or turn.alone):
@@ -168,7 +169,9 @@ async def promise(services: Services, job_id: str, payload: bytes, *, fallback: 
     except STORE_FAULTS:
         record = replace(fallback, id=job_id)
     if not record.state.final:
-        await asyncio.to_thread(_insert_row, services, replace(record, promised=True), payload)
+        asynchronous = record.asynchronous or fallback.asynchronous
+        record = replace(record, promised=True, asynchronous=asynchronous)
+        await asyncio.to_thread(_insert_row, services, record, payload)
         try:
             async with asyncio.timeout(STORE_PATIENCE_S):
                 await services.queue.store.promise(record)

@@ -31,6 +31,7 @@ from api_shim.routes import (
     projects,
     summarization,
     text_repr,
+    webhooks,
 )
 from api_shim.throttling import Throttles, rates_of
 from cache.answered import AnsweredLog
@@ -58,6 +59,7 @@ ROOMS = (
     job_events,
     persisted_folders,
     integrations,
+    webhooks,
     logs,
     max_tools,
 )

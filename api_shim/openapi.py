@@ -14,6 +14,7 @@ from api_shim.documents.logs import LOG
 from api_shim.documents.max_tools import INSIGHT_QUERY
 from api_shim.documents.parts import ERROR, Schema, scopes_line
 from api_shim.documents.persisted_folders import FOLDER
+from api_shim.documents.webhooks import DELIVERY, WEBHOOK
 
 COMPONENTS = {
     "BulkRow": ROW,
@@ -24,6 +25,8 @@ COMPONENTS = {
     "Integration": INTEGRATION,
     "PhoneNumbers": PHONE_NUMBERS,
     "InsightQuery": INSIGHT_QUERY,
+    "Webhook": WEBHOOK,
+    "Delivery": DELIVERY,
 }
 
 

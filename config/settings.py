@@ -130,6 +130,11 @@ class Settings(BaseModel):
     llm_concurrency: int = Field(64, ge=1, description="Summaries that one LLM worker process runs at once.")
     render_processes: int = Field(2, ge=1, description="Processes of the render worker.")
 
+    webhook_allow_private: bool = Field(
+        False, description="Webhooks may lead into private networks, also by plain http."
+    )
+    webhook_concurrency: int = Field(16, ge=1, description="Webhook messages that are sent at once.")
+
     # logs
     clickhouse_url: str = Field(
         "",

@@ -45,6 +45,7 @@ class JobRecord:
     `payload_codec` and the payload itself are not part of the record: a request may hold customer data.
     `flight` is the key under which identical requests find this job while it runs. `counters` are those of a
     bulk job as its rows had them at one moment (`jobs/bulk.py`), `in_hand` the items that workers have taken.
+    `asynchronous`: its caller asked not to wait.
     """
 
     id: str
@@ -65,6 +66,7 @@ class JobRecord:
     attempt: int = 1
     max_attempts: int = 3
     promised: bool = False
+    asynchronous: bool = False
     result_status: int | None = None
     result_headers: dict[str, str] = field(default_factory=dict)
     error: dict[str, object] | None = None

@@ -131,13 +131,14 @@ local state = redis.call('HGET', record, 'state')
 redis.call('ZREM', running, id)
 redis.call('ZREM', queued, id)
 if state and final[state] then return 0 end
-local attempt, canceled, promised = unpack(
-  redis.call('HMGET', record, 'attempt', 'cancel_requested', 'promised'))
+local attempt, canceled, promised, asynchronous = unpack(
+  redis.call('HMGET', record, 'attempt', 'cancel_requested', 'promised', 'asynchronous'))
 redis.call('HSET', record, unpack(ARGV, 5))
 redis.call('HDEL', record, 'runner')
 if attempt then redis.call('HSET', record, 'attempt', attempt) end
 if canceled == 'true' then redis.call('HSET', record, 'cancel_requested', canceled) end
 if promised == 'true' then redis.call('HSET', record, 'promised', promised) end
+if asynchronous == 'true' then redis.call('HSET', record, 'asynchronous', asynchronous) end
 redis.call('EXPIRE', record, ttl)
 if body ~= '' then redis.call('SET', result, body, 'EX', ttl) end
 if recorded(record) then

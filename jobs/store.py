@@ -100,7 +100,8 @@ class JobStore:
     async def promise(self, record: JobRecord) -> None:
         """Mark a live job as one that a caller was promised."""
         if await self._redis.exists(scripts.record_key(record.id)):
-            await self._redis.hset(scripts.record_key(record.id), "promised", b"true")
+            marks = {"promised": b"true", "asynchronous": b"true" if record.asynchronous else b"false"}
+            await self._redis.hset(scripts.record_key(record.id), mapping=marks)
 
     async def cancel(
         self, job_id: str, finished: JobRecord, *, keep_s: float | None = None

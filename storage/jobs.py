@@ -110,6 +110,7 @@ def record(session: Session, records: Sequence[JobRecord]) -> None:
     changes: dict[str, Any] = {name: new[name] for name in _FOLLOWS_THE_LIVE_RECORD}
     changes["cancel_requested"] = or_(old.cancel_requested, new["cancel_requested"])
     changes["promised"] = or_(old.promised, new["promised"])
+    changes["asynchronous"] = or_(old.asynchronous, new["asynchronous"])
     changes["payload"] = case((_step(new["state"]) == _ENDED, null()), else_=old.payload)
     upsert = statement.on_conflict_do_update(
         index_elements=[JobRow.id],
@@ -246,6 +247,7 @@ def _columns(job: JobRecord) -> dict[str, Any]:
         "forced_at": _time_or_none(job.forced_at),
         "queue": job.queue,
         "promised": job.promised,
+        "asynchronous": job.asynchronous,
     }
 
 
@@ -269,6 +271,7 @@ def _record_of(row: JobRow) -> JobRecord:
         attempt=row.attempt,
         max_attempts=row.max_attempts,
         promised=row.promised,
+        asynchronous=row.asynchronous,
         result_status=row.result_status,
         result_headers=row.result_headers,
         error=row.error,

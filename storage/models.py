@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -223,6 +224,7 @@ class JobRow(Base):
     forced_at: Mapped[datetime | None]
     queue: Mapped[str] = mapped_column(String(64))
     promised: Mapped[bool] = mapped_column(default=False)
+    asynchronous: Mapped[bool] = mapped_column(default=False, server_default=false())
     payload: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True, deferred_raiseload=True)
     payload_meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
@@ -328,6 +330,51 @@ class IdempotencyKey(Base):
     status: Mapped[int | None]
     headers: Mapped[dict[str, str]] = mapped_column(default=dict)
     sealed: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class Webhook(Base):
+    """Who wants to hear of what. `kinds` null: the default. `sealed` holds the secret and the one before."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    url: Mapped[str]
+    events: Mapped[list[str]]
+    kinds: Mapped[list[str] | None]
+    description: Mapped[str] = mapped_column(default="")
+    enabled: Mapped[bool] = mapped_column(default=True)
+    disabled_reason: Mapped[str] = mapped_column(String(32), default="")
+    sealed: Mapped[str]
+    rotated_at: Mapped[datetime | None]
+    failing_since: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class WebhookDelivery(Base):
+    """One message to one webhook. `id` is its `webhook-id`; `subject` keeps it from being made twice."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "subject"),
+        Index("ix_webhook_deliveries_due", "status", "next_attempt_at"),
+        Index("ix_webhook_deliveries_created_at", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    subject: Mapped[str] = mapped_column(String(128))
+    event: Mapped[str] = mapped_column(String(32))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    status: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(default=0)
+    response_code: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(String(32))
+    next_attempt_at: Mapped[datetime | None]
+    last_attempt_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 

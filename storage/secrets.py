@@ -19,12 +19,12 @@ from sqlalchemy.orm import Session
 
 from config.settings import Settings, SettingsError, load_settings
 from jobs.json_text import JsonSyntaxError, dump_json, load_json
-from storage.models import IdempotencyKey, Integration, Revocation
+from storage.models import IdempotencyKey, Integration, Revocation, Webhook
 
 KEY_FILE: Final = "encryption.key"
 
 # What `rotate` seals again: every column with sealed texts, of tables that have an `id`.
-_SEALED_COLUMNS: Final = (Integration.sealed, Revocation.sealed, IdempotencyKey.sealed)
+_SEALED_COLUMNS: Final = (Integration.sealed, Revocation.sealed, IdempotencyKey.sealed, Webhook.sealed)
 
 
 class Unreadable(Exception):

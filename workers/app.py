@@ -17,6 +17,7 @@ from jobs.broker import make_celery
 from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, LOGS_QUEUE, MAINTENANCE_QUEUE
 from storage.secrets import open_vault
 from workers import reconnect
+from workers.deliveries import WebhookSender
 from workers.recorder import Recorder
 from workers.resources import close_process_resources, process_resources
 from workers.schedule import beat_schedule
@@ -53,6 +54,7 @@ class _Presence:
         self._worker_id = uuid.uuid4().hex
         self._queues: list[str] = []
         self._recorder: Recorder | None = None
+        self._sender: WebhookSender | None = None
         self._thread: threading.Thread | None = None
 
     def begin(self, queues: list[str]) -> None:
@@ -65,7 +67,19 @@ class _Presence:
         if MAINTENANCE_QUEUE in queues:
             resources = process_resources()
             _ = resources.connections
-            self._recorder = Recorder(resources.runs, resources.sessions)
+            self._sender = WebhookSender(
+                resources.sessions,
+                open_vault(settings),
+                allow_private=settings.webhook_allow_private,
+                concurrency=settings.webhook_concurrency,
+            )
+            self._sender.start()
+            self._recorder = Recorder(
+                resources.runs,
+                resources.sessions,
+                base_url=settings.public_url.rstrip("/"),
+                told=self._sender.wake,
+            )
             self._recorder.start()
         self._thread = threading.Thread(target=self._beat, name="presence", daemon=True)
         self._thread.start()
@@ -76,6 +90,8 @@ class _Presence:
             self._thread.join(timeout=5)
         if self._recorder:
             self._recorder.stop()
+        if self._sender:
+            self._sender.stop()
         try:
             process_resources().runs.leave(self._worker_id, self._queues)
         except RedisError:

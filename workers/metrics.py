@@ -18,6 +18,9 @@ LINE_REFS = Counter(
 )
 TOKENS_REFRESHED = Counter("tokens_refreshed_total", "Tokens that were due, by outcome", ["outcome"])
 TOKENS_REVOKED = Counter("tokens_revoked_total", "Tokens of removed integrations, by outcome", ["outcome"])
+WEBHOOK_DELIVERIES = Counter(
+    "webhook_deliveries_total", "Attempts to deliver a webhook message, by outcome", ["outcome"]
+)
 JOBS_SENT_AGAIN = Counter("jobs_sent_again", "Messages sent again because no worker had started the job")
 LOG_RECORDS = Counter(
     "log_records_total", "Log records of uploads: stored (or there already), or rejected", ["form", "outcome"]

@@ -1,9 +1,13 @@
-"""Write the rows of jobs, paid answers and summaries: from streams in Redis, off everybody's path."""
+"""Write the rows of jobs, paid answers and summaries: from streams in Redis, off everybody's path.
+
+A job that has ended is told to the webhooks in the same transaction.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import structlog
 from redis.exceptions import RedisError
@@ -14,7 +18,7 @@ from jobs import answered
 from jobs.records import JobRecord
 from jobs.runs import RunStore
 from storage import jobs as job_rows
-from storage import summaries
+from storage import summaries, webhooks
 from workers import ledger
 
 log = structlog.get_logger()
@@ -27,9 +31,19 @@ ANSWER_BATCHES = 5  # each holds some hundred rows
 class Recorder:
     """A thread of the maintenance worker. Several may run: writing a row twice changes nothing."""
 
-    def __init__(self, runs: RunStore, sessions: sessionmaker[Session]) -> None:
+    def __init__(
+        self,
+        runs: RunStore,
+        sessions: sessionmaker[Session],
+        *,
+        base_url: str = "",
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`base_url` begins the links in webhook messages; `told` is called when there are new ones."""
         self._runs = runs
         self._sessions = sessions
+        self._base_url = base_url
+        self._told = told
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="job-recorder", daemon=True)
 
@@ -59,6 +73,11 @@ class Recorder:
         with self._sessions.begin() as session:
             job_rows.record(session, records)
             ledger.write(session, [ledger.read(raw) for raw in bookings])
+            # With the row or not at all: a webhook hears of every end, and of each once.
+            now = datetime.now(UTC)
+            messages = webhooks.tell_of_jobs(session, records, base_url=self._base_url, now=now)
+        if messages:
+            self._told()
 
     def _write_answers(self) -> int:
         entries, batches = self._runs.stream(answered.STREAM, ANSWER_BATCHES)

@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from jobs.kinds import JOB_KINDS
 from jobs.records import JobRecord, job_id_at
 from storage import bulk as bulk_rows
-from storage import idempotency
+from storage import idempotency, summaries, webhooks
 from storage import jobs as job_rows
-from storage import summaries
 from workers.queue_depth import queue_depth
 from workers.resources import Resources, process_resources
 from workers.schedule import RETENTION, TAKE_OVER
@@ -60,6 +59,7 @@ def remove_old_jobs() -> None:
             removed = job_rows.remove_older_than(session, before, limit=RETENTION_BATCH)
     with resources.sessions.begin() as session:
         idempotency.remove_older_than(session, datetime.now(UTC) - idempotency.KEPT)
+        webhooks.remove_deliveries_older_than(session, before)
     _remove_bulk_rows(resources)
     removed = RETENTION_BATCH
     while removed == RETENTION_BATCH:
