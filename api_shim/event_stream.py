@@ -23,7 +23,7 @@ BEGIN: Final = b"retry: 3000\n\n"
 COMMENT: Final = b": still here\n\n"
 
 # The rows of these items, each one line of JSON.
-Rows = Callable[[JobRecord, Sequence[int]], Awaitable[dict[int, bytes]]]
+Rows = Callable[[Sequence[int]], Awaitable[dict[int, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ async def _told(
 
 async def _rows_of(listener: Listener, found: EventsRead) -> dict[int, bytes]:
     indexes = [_index_of(event) for event in found.events if event.name == "item"]
-    return await listener.rows(found.record, indexes) if listener.rows is not None and indexes else {}
+    return await listener.rows(indexes) if listener.rows is not None and indexes else {}
 
 
 def _snapshot(record: JobRecord, progress: bytes, first_id: int) -> list[JobEvent]:
@@ -110,7 +110,7 @@ def _text(events: Sequence[JobEvent], record: JobRecord, listener: Listener, row
     def data_of(event: JobEvent) -> bytes:
         if event.name == "done":
             return dump_json(record.public(listener.base_url))
-        return rows.get(_index_of(event), event.data) if event.name == "item" else event.data
+        return rows.get(_index_of(event), event.data).rstrip() if event.name == "item" else event.data
 
     return b"".join(
         b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.name.encode(), data_of(event))

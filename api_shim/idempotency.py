@@ -74,12 +74,19 @@ async def digest_of(raw: bytes) -> str:
 
 
 async def once(
-    request: Request, services: Services, access: Access, *, body_digest: str, act: Act
+    request: Request,
+    services: Services,
+    access: Access,
+    *,
+    body_digest: str,
+    act: Act,
+    turn: Turn | None = None,
 ) -> Response:
     """Act, and remember the answer under the request's key; or answer as the first use of it was answered.
 
     Without a key it only acts. `act` does all of the work, from the look into the cache on, and is not called
-    for a repeat. It marks its turn when there is a job, which then has the turn's id.
+    for a repeat. It marks its turn when there is a job, which then has the turn's id. `turn` is given by a
+    route that needs that id before the body is read.
 
     Raises:
         InvalidRequest: the key has the wrong form.
@@ -87,9 +94,10 @@ async def once(
         Conflict: the first use is still in its synchronous wait.
     """
     key = idempotency_key_of(request)
+    turn = turn or Turn()
     if key is None:
-        return await act(Turn())
-    turn = Turn(alone=True)
+        return await act(turn)
+    turn.alone = True
     use = Use(
         uses.id_of(
             project_id=access.project.id, user_id=access.caller.user_id, path=_path_of(request), key=key

@@ -6,6 +6,7 @@ Nothing of the upload is held longer than a small batch; what was promised in th
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,11 +40,12 @@ LONGEST_SKELETON = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What was stored; `failed` of the `total` items were refused at the door."""
+    """What was stored; `failed` of the `total` items were refused at the door. `digest`: of the body."""
 
     total: int
     failed: int
     metadata: dict[str, str]
+    digest: str = ""
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ class Intake:
         self._leaders: dict[str, tuple[int, int]] = {}
         self._total = self._failed = 0
         self._one_document = False
+        self._digest = hashlib.sha256()
 
     async def take_in(self, request: Request, kind: str) -> TakenIn:
         """Store all items of the body.
@@ -89,7 +92,7 @@ class Intake:
             # A caller that hung up is an error like any other, and a shutdown cancels this very task.
             await asyncio.shield(self.forget())
             raise
-        return TakenIn(self._total, self._failed, metadata)
+        return TakenIn(self._total, self._failed, metadata, self._digest.hexdigest())
 
     async def forget(self) -> None:
         """Remove what was stored."""
@@ -134,8 +137,10 @@ class Intake:
         self._rules = replace(self._rules, defaults={**self._rules.defaults, **defaults})
         return parse_metadata(fields.source["metadata"]) if "metadata" in fields.source else {}
 
-    def _pieces(self, request: Request) -> AsyncIterator[bytes]:
-        return read_pieces(request, max_bytes=self._services.settings.bulk_max_bytes)
+    async def _pieces(self, request: Request) -> AsyncIterator[bytes]:
+        async for piece in read_pieces(request, max_bytes=self._services.settings.bulk_max_bytes):
+            self._digest.update(piece)
+            yield piece
 
     async def _added(self, batch: _Batch, line: bytes | None) -> _Batch:
         if self._total + len(batch.lines) >= self._max_items:

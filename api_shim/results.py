@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -118,6 +118,12 @@ class Rows:
                 only=self.asked.only,
                 limit=ROWS_AT_ONCE,
             )
+
+
+def lines_at(sessions: sessionmaker[Session], job_id: str, positions: Sequence[int]) -> dict[int, bytes]:
+    """The finished rows among these, each as its line."""
+    with sessions() as session:
+        return {row.position: _line(row) for row in bulk_rows.rows_at(session, job_id, positions)}
 
 
 def stream_response(request: Request, lines: AsyncIterator[bytes]) -> StreamingResponse:

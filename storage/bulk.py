@@ -216,6 +216,16 @@ def page(
     return count, _fetch(session, chosen, BulkItem.position, limit=limit, offset=offset)
 
 
+def rows_at(session: Session, job_id: str, positions: Collection[int]) -> list[BulkRow]:
+    """The finished rows among these."""
+    chosen = [
+        BulkItem.job_id == job_id,
+        BulkItem.position.in_(sorted(positions)),
+        BulkItem.status.is_not(None),
+    ]
+    return _fetch(session, chosen, BulkItem.position, limit=len(positions))
+
+
 def rows_by_completion(
     session: Session, job_id: str, *, step: int, position: int, after: int, only: Only | None, limit: int
 ) -> list[BulkRow]:

@@ -6,6 +6,7 @@ from api_shim.documents.parts import (
     BODY,
     COMMON,
     FLAG,
+    IDEMPOTENCY_KEY,
     NATURAL,
     OBJECT,
     PAGING,
@@ -39,6 +40,7 @@ ROW: Schema = {
 BULK_DOCS: Schema = {
     "x-scopes": ["llm_analytics:write"],
     "parameters": [
+        IDEMPOTENCY_KEY,
         query("mode", {"enum": ["minimal", "detailed"]}, "For items that name none."),
         query("on_llm_failure", {"enum": ["error", "extractive"]}, "For items that name none."),
         query("max_spend_usd", {"type": "number", "minimum": 0}, "The job never costs more."),
@@ -80,7 +82,9 @@ BULK_DOCS: Schema = {
             },
         },
     },
-    "responses": responses({"202": answer(ref("Job"), "The job; all items are stored.")}, *BODY, 503),
+    "responses": responses(
+        {"202": answer(ref("Job"), "The job; all items are stored.")}, *BODY, 409, 410, 422, 503
+    ),
 }
 
 RESULTS_DOCS: Schema = {
@@ -108,11 +112,13 @@ RESULTS_DOCS: Schema = {
 
 RETRY_DOCS: Schema = {
     "x-scopes": ["those of the job's kind"],
+    "parameters": [IDEMPOTENCY_KEY],
     "responses": responses(
         {"202": answer(ref("Job"), "A new job with the items that failed or were canceled.")},
         *COMMON,
         409,
         410,
+        422,
         503,
     ),
 }

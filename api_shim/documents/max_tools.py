@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api_shim.documents.parts import (
     FLAG,
+    IDEMPOTENCY_KEY,
     JOB_ROUTE,
     NATURAL,
     OBJECT,
@@ -107,7 +108,7 @@ def _member(kind: str, data: Schema) -> Schema:
 
 INSIGHT_DOCS: Schema = {
     "x-scopes": ["insight:read", "query:read"],
-    "parameters": [PREFER],
+    "parameters": [PREFER, IDEMPOTENCY_KEY],
     "requestBody": body(
         {
             "type": "object",

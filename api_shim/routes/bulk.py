@@ -12,10 +12,11 @@ from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from api_shim.answering import job_response, live_job
+from api_shim.answering import Turn, job_response, live_job
 from api_shim.dependencies import Access, Services, services_of
 from api_shim.documents.bulk import BULK_DOCS, RESULTS_DOCS, RETRY_DOCS
 from api_shim.errors import json_response
+from api_shim.idempotency import digest_of, idempotency_key_of, once
 from api_shim.intake import Intake, TakenIn
 from api_shim.pagination import page_body, page_request
 from api_shim.results import Rows, RowsAsked, stream_response, wants_page
@@ -28,7 +29,7 @@ from jobs.errors import Conflict, Gone, NotFound, TracegistError
 from jobs.json_text import load_json
 from jobs.kinds import SUMMARIZATION_BULK
 from jobs.queue import queue_unavailable
-from jobs.records import JobRecord, new_job_id
+from jobs.records import JobRecord
 from jobs.store import pack
 from storage import bulk as bulk_rows
 from storage import jobs as job_rows
@@ -51,18 +52,26 @@ async def create_bulk(request: Request) -> Response:
     access = await summarizing(request)
     services = services_of(request)
     kind = upload_type(request)
+    idempotency_key_of(request)  # nobody uploads for minutes to be told that the key has the wrong form
     options, defaults = parse_options(request.query_params)
     await _check_worker(services)
-    job_id = new_job_id()
-    intake = Intake(services, job_id, options, _rules(services, defaults))
+    turn = Turn()
+    intake = Intake(services, turn.job_id, options, _rules(services, defaults))
     taken = await intake.take_in(request, kind)
-    record = _record(services, access, job_id, taken)
-    try:
+
+    async def act(turn: Turn) -> Response:
+        record = _record(services, access, turn.job_id, taken)
         await _accept(services, record, options, taken)
-    except BaseException:
-        await asyncio.shield(intake.forget())
-        raise
-    return job_response(await live_job(services, job_id) or record, access.base_url, status=202)
+        turn.has_job = True
+        return job_response(await live_job(services, record.id) or record, access.base_url, status=202)
+
+    # Options are in the query; with others it is another request.
+    digest = await digest_of(f"{taken.digest}?{request.url.query}".encode())
+    try:
+        return await once(request, services, access, body_digest=digest, act=act, turn=turn)
+    finally:
+        if not turn.has_job:  # refused, or a repeat: the first upload has these items
+            await asyncio.shield(intake.forget())
 
 
 @router.get("/jobs/{job_id}/results/", openapi_extra=RESULTS_DOCS, tags=["jobs"])
@@ -96,17 +105,22 @@ async def retry_job(request: Request, job_id: str, access: InProject) -> Respons
         raise Conflict("The job has not ended; wait for it, or cancel it first.", code="job_active")
     _check_kept(parent)
     await _check_worker(services)
-    new_id = new_job_id()
-    try:
-        taken, options = await asyncio.to_thread(_copy_items, services, parent, new_id)
-        if not taken.total:
-            raise Conflict("All items of the job succeeded.", code="nothing_to_retry")
-        record = replace(_record(services, access, new_id, taken), source="retry", parent_id=job_id)
-        await _accept(services, record, options, taken)
-    except BaseException:
-        await asyncio.shield(asyncio.to_thread(_forget, services, new_id))
-        raise
-    return job_response(await live_job(services, new_id) or record, access.base_url, status=202)
+
+    async def act(turn: Turn) -> Response:
+        new_id = turn.job_id
+        try:
+            taken, options = await asyncio.to_thread(_copy_items, services, parent, new_id)
+            if not taken.total:
+                raise Conflict("All items of the job succeeded.", code="nothing_to_retry")
+            record = replace(_record(services, access, new_id, taken), source="retry", parent_id=job_id)
+            await _accept(services, record, options, taken)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(_forget, services, new_id))
+            raise
+        turn.has_job = True
+        return job_response(await live_job(services, new_id) or record, access.base_url, status=202)
+
+    return await once(request, services, access, body_digest=await digest_of(b""), act=act)
 
 
 async def _bulk_job(
