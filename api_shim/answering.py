@@ -120,7 +120,7 @@ async def run_unpromised(services: Services, access: Access, work: Work) -> JobR
 
     The job has no address for the caller and goes on by itself.
     """
-    record = _new_record(services, access, work)
+    record = _new_record(services, access, work, Turn())
     job_id, ended = await services.queue.submit_and_wait(record, work.payload, services.settings.sync_wait_s)
     return await _ended_result(services, job_id) if ended else None
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api_shim.answering import Work, answer, preference_of, result_response, run_unpromised
+from api_shim.answering import Turn, Work, answer, preference_of, result_response, run_unpromised
 from api_shim.bodies import BodyLimits, read_json_body
 from api_shim.dependencies import access_to, services_of
 from api_shim.documents import logs as documents
+from api_shim.idempotency import digest_of, once
 from api_shim.log_uploads import media_type_of, pack_upload, read_upload_body
 from api_shim.preparation import parse
 from api_shim.throttling import Bucket
@@ -126,15 +127,20 @@ async def _ask(request: Request, kind: JobKind, check: Callable[..., object]) ->
     access = await access_to(request, *kind.scopes, bucket=Bucket.LOGS)
     services = services_of(request)
     now = datetime.now(UTC)
-    if request.method == "GET":
-        asked: object = dict(request.query_params)
-    else:
-        asked = parse(await read_json_body(request, limits=LIMITS))
+    raw = b"" if request.method == "GET" else await read_json_body(request, limits=LIMITS)
+    asked = parse(raw) if raw else dict(request.query_params)
     check(asked, now=now, timezone=UTC)
     payload = question(asked, now=now, options=_options(request))
-    return await answer(
-        request, services, access, Work(kind, pack(payload), ends_with_caller=kind is not LOGS_REBUILD)
-    )
+    work = Work(kind, pack(payload), ends_with_caller=kind is not LOGS_REBUILD)
+
+    async def act(turn: Turn) -> Response:
+        return await answer(request, services, access, work, turn)
+
+    if not raw:  # a GET; an empty body counts as `{}`
+        return await act(Turn())
+    # What is in the address counts as well: it says in which form the answer is wanted.
+    digest = await digest_of(raw + request.url.query.encode())
+    return await once(request, services, access, body_digest=digest, act=act)
 
 
 def _options(request: Request) -> dict[str, bool]:

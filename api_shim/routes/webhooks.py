@@ -33,7 +33,7 @@ from api_shim.preparation import parse
 from jobs.addresses import BadAddress, allowed, target_of
 from jobs.errors import Conflict, NotFound, ValidationFailed
 from jobs.fields import REQUIRED, Fields, object_body
-from jobs.kinds import JOB_KINDS, LATER_KINDS
+from jobs.kinds import JOB_KINDS
 from jobs.records import format_time
 from jobs.webhooks import EVENTS, TEST_EVENT, message, new_message_id, new_secret, new_webhook_id
 from storage import webhooks as rows
@@ -278,7 +278,7 @@ def _events(fields: Fields) -> list[str]:
 def _kinds(fields: Fields) -> list[str] | None:
     if fields.source.get("kinds") is None:
         return None
-    return _choices(fields, "kinds", (*JOB_KINDS, *LATER_KINDS))
+    return _choices(fields, "kinds", tuple(JOB_KINDS))
 
 
 def _choices(fields: Fields, name: str, choices: Sequence[str]) -> list[str]:
