@@ -19,6 +19,7 @@ import pytest
 from tests.running import RunningStack, running_stack
 
 LIMIT_S = 120
+pytestmark = pytest.mark.timeout(400)  # every command is a process of its own, and so is the stack
 
 
 @pytest.fixture(scope="module")
