@@ -179,6 +179,23 @@ async def promise(services: Services, job_id: str, payload: bytes, *, fallback: 
             log.warning("promise_not_marked", job_id=job_id)
 
 
+async def submit_stored(services: Services, record: JobRecord, payload: bytes) -> str:
+    """Start a job whose row is stored; the id of the job that does the work. Refused, it leaves no row.
+
+    Raises:
+        Unavailable: no store, no broker, no worker, or a full queue.
+    """
+    try:
+        submitted = await services.queue.submit(record, payload)
+    except TracegistError:
+        await asyncio.to_thread(_remove_row, services, record)
+        raise
+    if submitted.outcome == "joined":
+        await asyncio.to_thread(_remove_row, services, record)
+        await promise(services, submitted.job_id, payload, fallback=record)
+    return submitted.job_id
+
+
 def _new_record(services: Services, access: Access, work: Work, turn: Turn) -> JobRecord:
     now = time.time()
     return JobRecord(
@@ -200,15 +217,7 @@ async def _submit_promised(services: Services, record: JobRecord, work: Work) ->
     """The row first, then the job; a job that the queue refuses leaves no row."""
     record = replace(record, promised=True)
     await asyncio.to_thread(_insert_row, services, record, work.payload)
-    try:
-        submitted = await services.queue.submit(record, work.payload)
-    except TracegistError:
-        await asyncio.to_thread(_remove_row, services, record)
-        raise
-    if submitted.outcome == "joined":
-        await asyncio.to_thread(_remove_row, services, record)
-        await promise(services, submitted.job_id, work.payload, fallback=record)
-    return submitted.job_id
+    return await submit_stored(services, record, work.payload)
 
 
 async def _result_of(

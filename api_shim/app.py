@@ -29,6 +29,7 @@ from api_shim.routes import (
     otlp,
     persisted_folders,
     projects,
+    schedules,
     summarization,
     text_repr,
     webhooks,
@@ -38,6 +39,7 @@ from cache.answered import AnsweredLog
 from cache.connection import FaultCounter, StoreGate, cache_client, coordination_client
 from cache.oauth_states import OAuthStates
 from cache.phone_numbers import PhoneNumberCache
+from cache.sparklines import SparklineCache
 from cache.summaries import SummaryCache
 from cache.texts import TextCache
 from cache.throttles import SlidingWindows
@@ -62,6 +64,7 @@ ROOMS = (
     webhooks,
     logs,
     max_tools,
+    schedules,
 )
 THROTTLE_TIMEOUT_S = 0.1  # a store that takes longer lets the request pass
 THROTTLE_SKIP_S = 2.0
@@ -155,6 +158,7 @@ async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
         summaries=summaries,
         answered=answered,
         texts=TextCache(cached, gate=gate, ttl_s=settings.text_cache_ttl_s),
+        sparklines=SparklineCache(cached, gate=gate),
         preparer=preparer,
         vault=vault,
         oauth_states=OAuthStates(coordination),

@@ -14,6 +14,7 @@ from api_shim.documents.logs import LOG
 from api_shim.documents.max_tools import INSIGHT_QUERY
 from api_shim.documents.parts import ERROR, Schema, scopes_line
 from api_shim.documents.persisted_folders import FOLDER
+from api_shim.documents.schedules import SCHEDULE
 from api_shim.documents.webhooks import DELIVERY, WEBHOOK
 
 COMPONENTS = {
@@ -27,6 +28,7 @@ COMPONENTS = {
     "InsightQuery": INSIGHT_QUERY,
     "Webhook": WEBHOOK,
     "Delivery": DELIVERY,
+    "Schedule": SCHEDULE,
 }
 
 

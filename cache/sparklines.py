@@ -92,8 +92,20 @@ def plan(query: SparklineQuery, stored: Stored | None, *, now: float) -> Plan | 
     return Plan(start, end, tuple(part for part in (before, after) if part[0] <= part[1]))
 
 
+def has_whole_buckets_only(query: SparklineQuery) -> bool:
+    """Whether stored rows alone may answer: no bucket is cut by a bound of the range."""
+    first, last = _bounds_us(query)
+    width_us = query.width_s * 1_000_000
+    return first % width_us == 0 and (last + 1) % width_us == 0
+
+
 def rows_between(stored: Stored, chosen: Plan) -> list[Row]:
     return [row for row in stored.rows if chosen.start <= row[0] < chosen.end]
+
+
+def hit_headers(stored: Stored, *, now: float) -> dict[str, str]:
+    """What an answer made of stored rows says about them."""
+    return {"X-Cache": "hit", "Age": str(max(0, int(now - stored.stored_at)))}
 
 
 class SparklineCache:

@@ -160,6 +160,9 @@ class Settings(BaseModel):
     logs_query_memory_bytes: int = Field(1_073_741_824, ge=1, description="Memory of one log query.")
     logs_query_threads: int = Field(2, ge=1, description="Threads of one log query.")
     logs_read_bytes: int = Field(5_000_000_000, ge=1, description="Bytes that one log query may read.")
+    logs_precompute_interval_s: int = Field(
+        60, ge=0, description="How often usual sparklines of active projects are counted ahead. 0: never."
+    )
     logs_check_interval_s: int = Field(
         3600, ge=0, description="How often the rollups of the logs are compared with the records. 0: never."
     )

@@ -87,6 +87,12 @@ def due_after(timing: Timing, due: datetime, *, now: datetime) -> datetime:
     return due.astimezone(UTC) + step * ((later - due) // step + 1)
 
 
+def period(timing: Timing, *, now: datetime) -> timedelta:
+    """How long it is from one due time to the next, as things are now."""
+    due = first_due(timing, now=now)
+    return due_after(timing, due, now=due) - due
+
+
 def jitter(schedule_id: str, timing: Timing, due: datetime) -> timedelta:
     """How long after its due time this schedule starts: always the same share of a tenth of its interval.
 

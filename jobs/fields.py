@@ -20,7 +20,7 @@ class _Required:
 REQUIRED: Final = _Required()
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4000}\Z")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class Fields:
@@ -87,7 +87,7 @@ class Fields:
             raise self.fail(name, "invalid_input", "Not a valid string.")
         if "\0" in value:
             raise self.fail(name, "null_characters_not_allowed", "Null characters are not allowed.")
-        if _SURROGATE.search(value):
+        if SURROGATE.search(value):
             raise self.fail(name, "surrogate_characters_not_allowed", "Surrogate characters are not allowed.")
         value = value.strip()
         if len(value) > max_length:

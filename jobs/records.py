@@ -18,17 +18,22 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford base 32, as in a ULI
 
 def new_job_id() -> str:
     """`job_` and a ULID: sorts by time, cannot be guessed."""
-    return _job_id(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10)))
+    return new_id("job_")
+
+
+def new_id(prefix: str) -> str:
+    """The prefix and a ULID."""
+    return _id(prefix, time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10)))
 
 
 def job_id_at(unix: float) -> str:
     """The lowest id of that moment: those of older jobs are below it."""
-    return _job_id(int(unix * 1000), 0)
+    return _id("job_", int(unix * 1000), 0)
 
 
-def _job_id(milliseconds: int, entropy: int) -> str:
+def _id(prefix: str, milliseconds: int, entropy: int) -> str:
     value = (milliseconds << 80) | entropy
-    return "job_" + "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
+    return prefix + "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
 
 
 def format_time(unix: float | None) -> str | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from jobs.log_dates import iso_z, micros
 from jobs.log_models import SparklineQuery
 
+INTERVAL_HEADER: Final = "X-Tracegist-Interval"
+SOURCE_HEADER: Final = "X-Tracegist-Source"
+PRECOMPUTED: Final = "precomputed"
 TOP_VALUES: Final = 10
 NO_VALUE: Final = "(no value)"
 OTHER: Final = "$$_posthog_breakdown_other_$$"
@@ -30,6 +33,19 @@ def answer_rows(query: SparklineQuery, counted: Iterable[Row]) -> list[dict[str,
         }
         for start, value, count, size in sorted(rows)
     ]
+
+
+def sparkline_headers(query: SparklineQuery, *, source: str) -> dict[str, str]:
+    return {INTERVAL_HEADER: str(query.width_s), SOURCE_HEADER: source}
+
+
+def object_form(rows: object, headers: Mapping[str, str]) -> dict[str, object]:
+    """The answer of `?shape=object` for the list and headers of an answer."""
+    return {
+        "results": rows,
+        "interval_seconds": int(headers[INTERVAL_HEADER]),
+        "source": headers[SOURCE_HEADER],
+    }
 
 
 def _added_up(counted: Iterable[Row]) -> list[Row]:

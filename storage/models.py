@@ -378,6 +378,37 @@ class WebhookDelivery(Base):
     created_at: Mapped[datetime]
 
 
+class Schedule(Base):
+    """Work that is due again and again.
+
+    `next_run_at` is the due time, `fire_at` the moment of the start: later by the schedule's own delay. Both
+    are null while it is paused. Failures count from `failures_since` on, when it was last switched on.
+    """
+
+    __tablename__ = "schedules"
+    __table_args__ = (UniqueConstraint("project_id", "name"), Index("ix_schedules_fire_at", "fire_at"))
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    name: Mapped[str] = mapped_column(String(100))
+    kind: Mapped[str] = mapped_column(String(64))
+    request: Mapped[dict[str, Any]]
+    interval_seconds: Mapped[int | None]
+    cron: Mapped[str | None]
+    timezone: Mapped[str] = mapped_column(String(64))
+    enabled: Mapped[bool]
+    next_run_at: Mapped[datetime | None]
+    fire_at: Mapped[datetime | None]
+    last_run_at: Mapped[datetime | None]
+    last_job_id: Mapped[str | None] = mapped_column(String(64))
+    last_state: Mapped[str | None] = mapped_column(String(16))
+    consecutive_failures: Mapped[int] = mapped_column(default=0)
+    failures_since: Mapped[datetime]
+    skipped_runs: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+
+
 class LedgerEntry(Base):
     """One paid answer of a model. No foreign keys: what was spent is booked whatever became of the job."""
 

@@ -60,6 +60,8 @@ DECLARATION: dict[str, Any] = {
         {"name": "insight_query", "user": "ada@example.com", "scopes": ["insight:read", "query:read"]},
         {"name": "folder_read", "user": "ada@example.com", "scopes": ["persisted_folder:read"]},
         {"name": "folder_write", "user": "ada@example.com", "scopes": ["persisted_folder:write"]},
+        {"name": "schedule_read", "user": "ada@example.com", "scopes": ["schedule:read"]},
+        {"name": "schedule_write", "user": "ada@example.com", "scopes": ["schedule:write"]},
     ],
 }
 

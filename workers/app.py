@@ -33,10 +33,13 @@ app.conf.update(
         "workers.tasks.integrations",
         "workers.tasks.logs",
         "workers.tasks.maintenance",
+        "workers.tasks.schedules",
         "workers.tasks.summarization",
         "workers.tasks.text_repr",
     ],
-    beat_schedule=beat_schedule(logs_check_s=settings.logs_check_interval_s),
+    beat_schedule=beat_schedule(
+        logs_check_s=settings.logs_check_interval_s, precompute_s=settings.logs_precompute_interval_s
+    ),
 )
 reconnect.install(app)
 

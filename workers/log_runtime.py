@@ -91,6 +91,12 @@ class LogRuntime:
             reader = _JobReader(self.store, run.record.project_id, run.record.id, deadline, self._running)
             yield Sight(reader, clock=time.monotonic, deadline=deadline, zone=UTC)
 
+    def looking(self, project_id: int) -> Sight:
+        """For housekeeping: no caller waits, so it takes no turn from those who do."""
+        deadline = time.monotonic() + self.settings.logs_query_timeout_s
+        reader = _ProjectReader(self.store, project_id, deadline)
+        return Sight(reader, clock=time.monotonic, deadline=deadline, zone=UTC)
+
     @contextmanager
     def storing(self, size: int, *, patience_s: float) -> Iterator[None]:
         """Room for one upload of `size` bytes.
@@ -165,6 +171,18 @@ class _JobReader:
         self.running.raise_if_canceled(self.job_id)
         left_s = self.deadline - time.monotonic()
         return self.store.run(self.project_id, statement, deadline_s=left_s, query_id=self.job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _ProjectReader:
+    """Reads in one project, in the time that is left."""
+
+    store: LogStore
+    project_id: int
+    deadline: float
+
+    def run(self, statement: Statement) -> list[tuple[object, ...]]:
+        return self.store.run(self.project_id, statement, deadline_s=self.deadline - time.monotonic())
 
 
 def _open(settings: Settings) -> LogStore:

@@ -28,3 +28,13 @@ LOG_RECORDS = Counter(
 LOG_ROLLUP_DRIFT = Counter(
     "log_rollup_drift_total", "Hours in which a rollup of the logs did not agree with the records", ["table"]
 )
+SPARKLINES_PRECOMPUTED = Counter(
+    "sparklines_precomputed", "Usual sparklines of active projects that were counted ahead"
+)
+SCHEDULE_RUNS = Counter(
+    "schedule_runs", "Due times of schedules, by what became of them: started or skipped", ["outcome"]
+)
+SCHEDULE_LATENESS = Histogram(
+    "schedule_lateness_seconds", "Time from the moment a scheduled run should start to its start"
+)
+SCHEDULES_PAUSED = Counter("schedules_paused", "Schedules that were paused after failures in a row")

@@ -18,8 +18,9 @@ from jobs import answered
 from jobs.records import JobRecord
 from jobs.runs import RunStore
 from storage import jobs as job_rows
-from storage import summaries, webhooks
+from storage import schedules, summaries, webhooks
 from workers import ledger
+from workers.announcements import announce_paused
 
 log = structlog.get_logger()
 
@@ -72,10 +73,13 @@ class Recorder:
             return
         with self._sessions.begin() as session:
             job_rows.record(session, records)
+            scheduled = {record.schedule_id for record in records if record.schedule_id}
+            paused = schedules.follow_runs(session, scheduled)
             ledger.write(session, [ledger.read(raw) for raw in bookings])
             # With the row or not at all: a webhook hears of every end, and of each once.
             now = datetime.now(UTC)
             messages = webhooks.tell_of_jobs(session, records, base_url=self._base_url, now=now)
+            messages += announce_paused(session, paused, base_url=self._base_url, now=now)
         if messages:
             self._told()
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from cache.connection import FaultCounter, blocking_cache_client, blocking_coordination_client
 from cache.phone_numbers import BlockingPhoneNumberCache
+from cache.sparklines import BlockingSparklineCache
 from cache.texts import BlockingTextCache
 from config.settings import Settings, load_settings
 from jobs.chunks import ChunkStore
@@ -65,6 +66,14 @@ class Resources:
         )
         faults = FaultCounter(skip_s=settings.summary_cache_skip_s)
         return BlockingTextCache(client, faults=faults, ttl_s=settings.text_cache_ttl_s)
+
+    @cached_property
+    def sparklines(self) -> BlockingSparklineCache:
+        settings = self.settings
+        client = blocking_cache_client(
+            settings.effective_cache_url, timeout_s=settings.summary_cache_timeout_s
+        )
+        return BlockingSparklineCache(client, faults=FaultCounter(skip_s=settings.summary_cache_skip_s))
 
     @cached_property
     def summaries(self) -> SummaryRuntime:

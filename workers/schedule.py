@@ -10,14 +10,17 @@ TAKE_OVER = "tracegist.take_over_lost_jobs"
 RETENTION = "tracegist.remove_old_jobs"
 BULK_CHUNK = "tracegist.summarization.bulk_chunk"  # sent by the bulk tasks themselves
 REFRESH_TOKENS = "tracegist.integrations.refresh_tokens"
+PRECOMPUTE_SPARKLINES = "tracegist.logs.precompute_sparklines"
 CHECK_LOGS = "tracegist.logs.check_rollups"
+FIRE_SCHEDULES = "tracegist.fire_due_schedules"
 
 
-def beat_schedule(*, logs_check_s: int = 3600) -> dict[str, dict[str, Any]]:
-    """`logs_check_s` 0: the rollups of the logs are not checked."""
+def beat_schedule(*, logs_check_s: int = 3600, precompute_s: int = 60) -> dict[str, dict[str, Any]]:
+    """How often the rollups of the logs are checked, and usual sparklines counted ahead; 0: never."""
     schedule = {
         "take-over-lost-jobs": _every(2, TAKE_OVER),
         "tend-bulk-jobs": _every(1, BULK_TEND),
+        "fire-due-schedules": _every(1, FIRE_SCHEDULES),
         "remove-old-jobs": _every(3600, RETENTION),
         "refresh-tokens": _every(10, REFRESH_TOKENS),
         # Sent at each removal too: this is for messages and workers that were lost.
@@ -25,6 +28,8 @@ def beat_schedule(*, logs_check_s: int = 3600) -> dict[str, dict[str, Any]]:
     }
     if logs_check_s:
         schedule["check-log-rollups"] = _every(logs_check_s, CHECK_LOGS, queue=LOGS_QUEUE)
+    if precompute_s:
+        schedule["precompute-sparklines"] = _every(precompute_s, PRECOMPUTE_SPARKLINES, queue=LOGS_QUEUE)
     return schedule
 
 

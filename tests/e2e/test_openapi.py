@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -113,12 +114,21 @@ def test_example_of_the_document_works(
 ) -> None:
     folder = client.post("/persisted_folder/", json={"type": "pinned"}).json()
     address = path.replace("{project_id}", str(stack.projects["main"])).replace("{folder_id}", folder["id"])
+    if "{schedule_id}" in address:
+        address = address.replace("{schedule_id}", _schedule(client))
 
     headers = {"X-Tracegist-Project": str(stack.projects["main"])}  # for the one route outside of projects
 
     answer = client.request(method, stack.url + address, json=example, headers=headers)
 
     assert answer.status_code in (200, 201, 202), answer.text
+
+
+def _schedule(client: httpx2.Client) -> str:
+    """The id of a new schedule."""
+    fields = {"kind": "logs.sparkline", "request": {}, "interval_seconds": 3600, "enabled": False}
+    made = client.post("/schedules/", json={"name": f"schedule {uuid.uuid4()}", **fields})
+    return str(made.json()["id"])
 
 
 def _things_there(stack: RunningStack) -> dict[str, object]:
@@ -128,11 +138,13 @@ def _things_there(stack: RunningStack) -> dict[str, object]:
         client.get(f"/jobs/{job['id']}/?wait=20")
         folder = client.post("/persisted_folder/", json={"type": "home"}).json()
         integration = client.post("/integrations/", json=INTEGRATION_EXAMPLE).json()
+        schedule_id = _schedule(client)
     return {
         "project_id": stack.projects["main"],
         "job_id": job["id"],
         "folder_id": folder["id"],
         "integration_id": integration["id"],
+        "schedule_id": schedule_id,
     }
 
 

@@ -20,7 +20,7 @@ from jobs.log_models import (
     SparklineQuery,
     ValuesQuery,
 )
-from jobs.sparklines import Row, answer_rows
+from jobs.sparklines import Row, answer_rows, object_form, sparkline_headers
 from workers.logs.exports import CONTENT_TYPES, Export, comma_separated, ndjson
 from workers.logs.listings import KeyMatch, list_keys, list_values
 from workers.logs.paging import Page, reached, read_page
@@ -30,8 +30,6 @@ from workers.logs.sparkline import count_rows, whole_range
 from workers.logs.surroundings import read_surroundings
 from workers.logs.times import instant, utc_text
 
-INTERVAL_HEADER: Final = "X-Tracegist-Interval"
-SOURCE_HEADER: Final = "X-Tracegist-Source"
 _FILTER_TYPES: Final = {False: "log_attribute", True: "log_resource_attribute"}
 
 Body = dict[str, object]
@@ -75,24 +73,18 @@ def answer_query(query: LogQuery, sight: Sight, *, checkpoint: datetime) -> Answ
 
 
 def answer_sparkline(query: SparklineQuery, sight: Sight) -> Answer:
-    found = count_rows(query, whole_range(query), sight)
+    found = count_rows(query, [whole_range(query)], sight)
     return sparkline_answer(query, found.rows, source=found.source)
 
 
 def sparkline_answer(query: SparklineQuery, rows: Iterable[Row], *, source: str) -> Answer:
     """The answer for the unfolded rows of the whole range, whether counted now or earlier."""
-    headers = {INTERVAL_HEADER: str(query.width_s), SOURCE_HEADER: source}
-    return Answer(answer_rows(query, rows), headers)
+    return Answer(answer_rows(query, rows), sparkline_headers(query, source=source))
 
 
 def as_object(answer: Answer) -> Answer:
     """A sparkline in the form of `?shape=object`."""
-    body = {
-        "results": answer.body,
-        "interval_seconds": int(answer.headers[INTERVAL_HEADER]),
-        "source": answer.headers[SOURCE_HEADER],
-    }
-    return Answer(body, answer.headers)
+    return Answer(object_form(answer.body, answer.headers), answer.headers)
 
 
 def answer_attributes(query: AttributesQuery, sight: Sight) -> Answer:

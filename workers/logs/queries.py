@@ -6,7 +6,7 @@ second half. Rollups are sums of signed parts, so groups that sum to 0 are left 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Final
@@ -128,7 +128,7 @@ def counted(filters: LogFilters, window: Window, *, zone: tzinfo) -> Statement:
     )
 
 
-def raw_cells(query: SparklineQuery, windows: list[Window], *, zone: tzinfo) -> Statement:
+def raw_cells(query: SparklineQuery, windows: Sequence[Window], *, zone: tzinfo) -> Statement:
     """(bucket number, value, records, bytes) counted from the records of the windows."""
     binder = Binder()
     inside = " OR ".join(f"({_within('timestamp', window, binder)})" for window in windows)
@@ -145,16 +145,17 @@ def raw_cells(query: SparklineQuery, windows: list[Window], *, zone: tzinfo) -> 
     )
 
 
-def rollup_cells(query: SparklineQuery, window: Window, *, zone: tzinfo) -> Statement:
-    """The same from the minute rollup; the window is of whole minutes."""
+def rollup_cells(query: SparklineQuery, windows: Sequence[Window], *, zone: tzinfo) -> Statement:
+    """The same from the minute rollup; the windows are of whole minutes."""
     binder = Binder()
+    inside = " OR ".join(f"({_within('minute', window, binder)})" for window in windows)
     return Statement(
         table="logs_minute",
         columns=(
             f"intDiv(toUnixTimestamp64Second(minute), {query.width_s:d}) AS number,"
             f" {_BREAKDOWNS[query.breakdown]} AS named, sum(count) AS records, sum(bytes)"
         ),
-        where=all_of((_within("minute", window, binder), condition(query.filters, binder, zone=zone))),
+        where=all_of((inside, condition(query.filters, binder, zone=zone))),
         parameters=binder.parameters,
         tail="GROUP BY number, named HAVING records > 0",
         settings=_SETTINGS,

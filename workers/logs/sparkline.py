@@ -5,6 +5,7 @@ The rows of any part of the range can be had alone and put together later; see `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,26 +31,34 @@ def whole_range(query: SparklineQuery) -> Window:
     return Window(micros(query.date_from), micros(query.range.date_to))
 
 
-def count_rows(query: SparklineQuery, window: Window, sight: Sight) -> Counted:
-    """What the request counts inside of the window; both ends are part of it.
+def count_rows(query: SparklineQuery, windows: Sequence[Window], sight: Sight) -> Counted:
+    """What the request counts inside of the windows; both ends are part of each. At most two reads.
 
     A bucket and value may have several rows, which are to be added up.
     """
-    if query.width_s % 60 or not only_rolled_up(query.filters):
-        return Counted(_raw(query, [window], sight), "raw")
-    minutes = Window(-(-window.low // MINUTE_US) * MINUTE_US, (window.high + 1) // MINUTE_US * MINUTE_US - 1)
-    if minutes.empty:
-        return Counted(_raw(query, [window], sight), "raw")
-    ends = [Window(window.low, minutes.low - 1), Window(minutes.high + 1, window.high)]
-    ends = [end for end in ends if not end.empty]
-    rows = _read(query, sight.read(rollup_cells(query, minutes, zone=sight.zone)))
-    if not ends:
-        return Counted(rows, "rollup")
-    return Counted([*rows, *_raw(query, ends, sight)], "mixed")
+    rolled_up = query.width_s % 60 == 0 and only_rolled_up(query.filters)
+    minutes = [_whole_minutes(window) for window in windows if rolled_up]
+    minutes = [window for window in minutes if not window.empty]
+    ends = [end for window in windows for end in _outside(window, minutes)]
+    rows: list[Row] = []
+    if minutes:
+        rows += _read(query, sight.read(rollup_cells(query, minutes, zone=sight.zone)))
+    if ends:
+        rows += _read(query, sight.read(raw_cells(query, ends, zone=sight.zone)))
+    return Counted(rows, "raw" if not minutes else "mixed" if ends else "rollup")
 
 
-def _raw(query: SparklineQuery, windows: list[Window], sight: Sight) -> list[Row]:
-    return _read(query, sight.read(raw_cells(query, windows, zone=sight.zone)))
+def _whole_minutes(window: Window) -> Window:
+    return Window(-(-window.low // MINUTE_US) * MINUTE_US, (window.high + 1) // MINUTE_US * MINUTE_US - 1)
+
+
+def _outside(window: Window, minutes: Sequence[Window]) -> list[Window]:
+    """What of the window its whole minutes leave."""
+    inside = next((part for part in minutes if window.low <= part.low and part.high <= window.high), None)
+    if inside is None:
+        return [window]
+    ends = (Window(window.low, inside.low - 1), Window(inside.high + 1, window.high))
+    return [end for end in ends if not end.empty]
 
 
 def _read(query: SparklineQuery, rows: list[tuple[object, ...]]) -> list[Row]:

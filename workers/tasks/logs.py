@@ -35,8 +35,9 @@ from jobs.logs import (
     parse_sparkline,
     parse_values,
 )
-from jobs.records import JobResult
+from jobs.records import JobRecord, JobResult
 from jobs.runs import Run
+from storage import schedules
 from workers.base import run_job
 from workers.log_runtime import LogRuntime
 from workers.logs.answers import (
@@ -46,7 +47,6 @@ from workers.logs.answers import (
     answer_count,
     answer_export,
     answer_query,
-    answer_sparkline,
     answer_values,
     as_object,
 )
@@ -55,9 +55,10 @@ from workers.logs.ndjson import read_ndjson
 from workers.logs.otlp import read_otlp
 from workers.logs.reading import Sight
 from workers.logs.records import Parsed
-from workers.metrics import LOG_RECORDS, LOG_ROLLUP_DRIFT
-from workers.resources import process_resources
-from workers.schedule import CHECK_LOGS
+from workers.metrics import LOG_RECORDS, LOG_ROLLUP_DRIFT, SPARKLINES_PRECOMPUTED
+from workers.resources import Resources, process_resources
+from workers.schedule import CHECK_LOGS, PRECOMPUTE_SPARKLINES
+from workers.sparklines import Stock, answer_and_store, answer_with_store, built_in_queries, precompute
 
 if TYPE_CHECKING:
     from workers.logs.store import LogStore
@@ -121,6 +122,30 @@ def rebuild_rollups(job_id: str) -> None:
     _run(LOGS_REBUILD, job_id, _rebuild)
 
 
+@shared_task(name=PRECOMPUTE_SPARKLINES)
+def precompute_sparklines() -> None:
+    """Count usual sparklines ahead for every project that has new records; one worker at a time for each."""
+    resources = process_resources()
+    now = datetime.now(UTC)
+    for project_id in resources.logs.store.projects_with_records(now - HOUR):
+        with resources.alone(f"sparklines:{project_id}") as chosen:
+            if chosen:
+                _precompute(resources, project_id)
+
+
+def _precompute(resources: Resources, project_id: int) -> None:
+    stock = Stock(resources.sparklines, project_id)
+    period_s = resources.settings.logs_precompute_interval_s
+    now = datetime.now(UTC)
+    for query in built_in_queries(now):
+        try:
+            precompute(query, resources.logs.looking(project_id), stock, now=now, period_s=period_s)
+        except TracegistError as error:
+            log.warning("sparkline_not_precomputed", project_id=project_id, code=error.code)
+            return
+        SPARKLINES_PRECOMPUTED.inc()
+
+
 @shared_task(name=CHECK_LOGS)
 def check_rollups() -> None:
     """Compare the closed hours of the last day with the records, and mend what differs."""
@@ -147,30 +172,46 @@ def _rebuild(run: Run, logs: LogRuntime) -> JobResult:
     return JobResult(200, dump_json({"mended": mended}))
 
 
-def _query(asked: Question, sight: Sight, store: LogStore) -> Answer:
-    checkpoint = store.checkpoint()  # before the first read: what comes during it is for the next poll
+def _query(asked: Question, sight: Sight, _: JobRecord) -> Answer:
+    checkpoint = (
+        process_resources().logs.store.checkpoint()
+    )  # before the first read: what comes during it is for the next poll
     query = parse_query(asked.asked, now=asked.now, timezone=sight.zone)
     return answer_query(query, sight, checkpoint=checkpoint)
 
 
-def _sparkline(asked: Question, sight: Sight, _: LogStore) -> Answer:
-    answer = answer_sparkline(parse_sparkline(asked.asked, now=asked.now, timezone=sight.zone), sight)
+def _sparkline(asked: Question, sight: Sight, record: JobRecord) -> Answer:
+    query = parse_sparkline(asked.asked, now=asked.now, timezone=sight.zone)
+    stock = Stock(process_resources().sparklines, record.project_id)
+    period_s = _period_s(record, now=asked.now)
+    if period_s is not None:
+        answer = answer_and_store(query, sight, stock, now=datetime.now(UTC), period_s=period_s)
+    else:
+        answer = answer_with_store(query, sight, stock, fresh=bool(asked.options.get("fresh")))
     return as_object(answer) if asked.options.get("as_object") else answer
 
 
-def _attributes(asked: Question, sight: Sight, _: LogStore) -> Answer:
+def _period_s(record: JobRecord, *, now: datetime) -> float | None:
+    """How often the schedule of this run repeats it; None for a call, and when the schedule is gone."""
+    if record.schedule_id is None:
+        return None
+    with process_resources().sessions() as session:
+        return schedules.period_s(session, record.schedule_id, now=now)
+
+
+def _attributes(asked: Question, sight: Sight, _: JobRecord) -> Answer:
     return answer_attributes(parse_attributes(asked.asked, now=asked.now, timezone=sight.zone), sight)
 
 
-def _values(asked: Question, sight: Sight, _: LogStore) -> Answer:
+def _values(asked: Question, sight: Sight, _: JobRecord) -> Answer:
     return answer_values(parse_values(asked.asked, now=asked.now, timezone=sight.zone), sight)
 
 
-def _count(asked: Question, sight: Sight, _: LogStore) -> Answer:
+def _count(asked: Question, sight: Sight, _: JobRecord) -> Answer:
     return answer_count(parse_count(asked.asked, now=asked.now, timezone=sight.zone), sight)
 
 
-def _context(asked: Question, sight: Sight, _: LogStore) -> Answer:
+def _context(asked: Question, sight: Sight, _: JobRecord) -> Answer:
     return answer_context(parse_context(asked.asked), sight)
 
 
@@ -183,11 +224,11 @@ def _export(run: Run, logs: LogRuntime) -> JobResult:
     return JobResult(200, export.content, headers)
 
 
-def _ask(kind: JobKind, job_id: str, answer: Callable[[Question, Sight, LogStore], Answer]) -> None:
+def _ask(kind: JobKind, job_id: str, answer: Callable[[Question, Sight, JobRecord], Answer]) -> None:
     def work(run: Run, logs: LogRuntime) -> JobResult:
         asked = read_question(run.take_payload())
         with logs.asking(run) as sight:
-            told = answer(asked, sight, logs.store)
+            told = answer(asked, sight, run.record)
         return JobResult(200, dump_json(told.body), dict(told.headers))
 
     _run(kind, job_id, work)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.sparklines import (
@@ -67,6 +67,7 @@ def merged(query: SparklineQuery, stored: Stored, chosen: Plan, records: Iterabl
     return [*rows_between(stored, chosen), *live]
 
 
+@settings(deadline=None)
 @given(
     offsets=st.lists(
         st.tuples(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.due_times import BadCron, Timing, check_cron, due_after, first_due, jitter
+from jobs.due_times import BadCron, Timing, check_cron, due_after, first_due, jitter, period
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ZONES = (
@@ -61,6 +61,7 @@ def test_due_times_missed_while_down_are_left_out() -> None:
     assert due_after(timing, NOW, now=NOW + timedelta(hours=5)) == NOW + timedelta(hours=5, seconds=60)
 
 
+@settings(deadline=None)
 @given(interval=st.integers(30, 604_800), late=st.integers(0, 10**12))
 def test_the_next_due_time_is_the_first_of_the_beat_that_lies_ahead(interval: int, late: int) -> None:
     now, step = NOW + timedelta(microseconds=late), timedelta(seconds=interval)
@@ -139,7 +140,7 @@ def test_every_hour_means_every_hour_that_passes(zone: str, change: datetime) ->
     assert gaps == {timedelta(minutes=30)}
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     change=st.sampled_from(CHANGES),
@@ -166,6 +167,7 @@ def test_named_hours_are_due_once_each_on_every_day(
     assert found[-1] > start + timedelta(hours=48)
 
 
+@settings(deadline=None)
 @given(now=st.datetimes(datetime(2020, 1, 1), datetime(2037, 1, 1)), zone=st.sampled_from(ZONES))  # noqa: DTZ001
 def test_a_due_time_lies_ahead(now: datetime, zone: str) -> None:
     present = now.replace(tzinfo=UTC)
@@ -229,6 +231,7 @@ def test_what_is_not_five_fields_or_never_comes_is_refused(cron: str) -> None:
         check_cron(cron, now=NOW)
 
 
+@settings(deadline=None)
 @given(schedule_id=st.text(min_size=1), interval=st.integers(30, 604_800))
 def test_the_delay_is_at_most_a_tenth_of_the_interval_and_half_a_minute(
     schedule_id: str, interval: int
@@ -252,3 +255,15 @@ def test_the_delay_of_a_cron_schedule_follows_the_time_to_its_next_due_time() ->
 
     assert max(jitter(f"sch_{n}", often, NOW) for n in range(200)) <= timedelta(seconds=6)
     assert max(jitter(f"sch_{n}", hourly, NOW) for n in range(200)) > timedelta(seconds=20)
+
+
+@pytest.mark.parametrize(
+    ("timing", "seconds"),
+    [
+        (Timing(interval_seconds=90), 90),
+        (Timing(cron="*/5 * * * *"), 300),
+        (Timing(cron="0 9 * * *", timezone="Asia/Tokyo"), 86_400),
+    ],
+)
+def test_a_period_is_the_time_between_two_due_times(timing: Timing, seconds: int) -> None:
+    assert period(timing, now=NOW) == timedelta(seconds=seconds)
