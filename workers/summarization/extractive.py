@@ -71,7 +71,7 @@ def _order(draft: Draft, asked: Draft | None, answered: Draft | None) -> tuple[i
 
 
 def _filled(chosen: list[Draft], reading: Reading, limits: Limits) -> list[Draft]:
-    """Up to the minimum from the best unused lines; one statement at the very least."""
+    """Up to the minimum from the best unused lines, then from those of longer statements; at least one."""
     if len(chosen) < limits.min_bullets:
         used = {
             line
@@ -80,8 +80,9 @@ def _filled(chosen: list[Draft], reading: Reading, limits: Limits) -> list[Draft
             for line in islice(range(span[0], span[1] + 1), _MAX_LINES_MARKED)
         }
         used = {line for line in used if line in reading.shown.lines}
-        more = islice(ranked_lines(reading, used), _MAX_TRIED)
-        chosen = _cleaned([*chosen, *more], reading.shown, most=limits.min_bullets)
+        for taken in (used, {draft.spans[0][0] for draft in chosen if draft.spans}):
+            more = islice(ranked_lines(reading, taken), _MAX_TRIED)
+            chosen = _cleaned([*chosen, *more], reading.shown, most=limits.min_bullets)
     return chosen or [
         Draft("No content is recorded.", tuple((line, line) for line in reading.shown.numbers[:1]))
     ]

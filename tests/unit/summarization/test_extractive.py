@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.summarization import Mode, Summary, markdown
@@ -168,6 +168,8 @@ ODD = st.recursive(
 )
 
 
+@example(True, [], "minimal", 10**5)
+@example({"properties": {"$ai_input": True}}, [], "minimal", 10**5)
 @given(ODD, ODD, st.sampled_from(MODES), st.sampled_from([10**5, 300]))
 def test_odd_data_never_raises(entity: object, hierarchy: object, mode: Mode, budget: int) -> None:
     data = {"trace": entity, "event": entity, "hierarchy": hierarchy}
