@@ -50,13 +50,14 @@ class LaunchError(Exception):
 class Child:
     """One process of the stack; restarted when it dies, ever slower when it dies at once.
 
-    `orphan_signal` is what it gets when the launcher is killed.
+    `orphan_signal` is what it gets when the launcher is killed; with `niceness` others go before it.
     """
 
     name: str
     command: Sequence[str]
     stop_signal: signal.Signals = signal.SIGTERM
     orphan_signal: signal.Signals = signal.SIGTERM
+    niceness: int = 0
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0
     pause_s: float = 0
@@ -68,7 +69,7 @@ class Child:
             self.command,
             env=environ,
             start_new_session=True,
-            preexec_fn=partial(_die_with_parent, self.orphan_signal),
+            preexec_fn=partial(_begin_child, self.orphan_signal, self.niceness),
         )
         self.started_at = time.monotonic()
 
@@ -229,7 +230,9 @@ def _children(settings: Settings, host: str, port: int) -> list[Child]:
         if queue == LLM_BULK_QUEUE:
             command += ["--prefetch-multiplier", "1"]  # what is taken early is taken from others
         # A worker that may end its jobs first would wait for a model long after the launcher is gone.
-        return Child(f"worker:{queue}", command, orphan_signal=signal.SIGKILL)
+        # Somebody waits for the answers of all others, nobody for those of bulk jobs.
+        niceness = 5 if queue == LLM_BULK_QUEUE else 0
+        return Child(f"worker:{queue}", command, orphan_signal=signal.SIGKILL, niceness=niceness)
 
     shim = (
         *(sys.executable, "-m", "uvicorn", "--factory", "api_shim.app:create_app"),
@@ -313,7 +316,8 @@ def _kill_group(pid: int) -> None:
         return  # all of it has ended
 
 
-def _die_with_parent(number: signal.Signals) -> None:
+def _begin_child(number: signal.Signals, niceness: int) -> None:
     """Linux: a child whose launcher was killed gets this signal, so that nothing runs on without it."""
+    os.nice(niceness)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, number)

@@ -23,6 +23,7 @@ from jobs.errors import InternalError, TracegistError
 from jobs.json_text import load_json
 from jobs.store import pack, unpack
 from jobs.summarization import CacheFacts
+from jobs.summarization_request import SummarizationRequest
 from storage import bulk as bulk_rows
 from storage.bulk import FinishedItem, WaitingItem
 from workers.base import Canceled
@@ -43,9 +44,13 @@ DATABASE_PATIENCE_S = 60.0  # rows may have been paid for
 
 @dataclass(slots=True)
 class Group:
-    """Equal items, the first of which stands for all. `shown` is the text, once it is rendered."""
+    """Equal items, the first of which stands for all. `asks` are their requests, without the data.
+
+    `shown` is the text, once it is rendered.
+    """
 
     members: list[WaitingItem]
+    asks: list[SummarizationRequest]
     order: Order
     terms: ItemTerms
     began: float = field(default_factory=time.monotonic)
@@ -63,7 +68,7 @@ class Group:
 
     @property
     def needs_text(self) -> bool:
-        return any(read_ask(member.ask).include_text_repr for member in self.members)
+        return any(ask.include_text_repr for ask in self.asks)
 
 
 Ended = tuple[Group, "Made | TracegistError | PutBack"]
@@ -115,7 +120,8 @@ class ChunkRun:
     def _group(self, members: list[WaitingItem]) -> Group:
         record = self._gate.record
         terms = ItemTerms(self._gate)
-        request = read_ask(members[0].ask)
+        asks = [read_ask(member.ask) for member in members]
+        request = asks[0]
         order = Order(
             request=request,
             raw_bytes=members[0].content_bytes,
@@ -126,7 +132,7 @@ class ChunkRun:
             check_canceled=self._gate.check,
             terms=terms,
         )
-        return Group(members, order, terms)
+        return Group(members, asks, order, terms)
 
     # cache hits ----------------------------------------------------------------------------------
 
@@ -221,7 +227,7 @@ class ChunkRun:
         """The row of one member; the first of them is charged."""
         calls = 0 if place else group.terms.calls
         duration_ms = (time.monotonic() - group.began) * 1000
-        order = replace(group.order, request=replace(read_ask(member.ask), data=group.order.request.data))
+        order = replace(group.order, request=replace(group.asks[place], data=group.order.request.data))
         duplicate = member.leader is not None
         try:
             made = self._made(group, order, outcome)

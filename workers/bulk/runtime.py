@@ -120,7 +120,7 @@ class BulkRuntime:
                 held = list(self._held)
             try:
                 canceled = self._chunks.renew(held)
-            except RedisError:
+            except (RedisError, OSError):
                 log.warning("chunk_leases_not_renewed", chunks=len(held))
                 continue
             with self._lock:
