@@ -95,7 +95,6 @@ _EVENTS: Schema = {
     "description": "`state`, `progress` and, in the end, `done` with the job; then the stream ends.",
     "content": {
         "text/event-stream": {
-            "schema": TEXT,
             "example": 'retry: 3000\n\nid: 1\nevent: state\ndata: {"state":"queued","attempt":1}\n\n',
         }
     },

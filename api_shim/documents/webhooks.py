@@ -102,5 +102,5 @@ DELIVERY_PAGE_DOCS: Schema = {
 }
 DELIVERY_DOCS: Schema = {
     **_WRITE,
-    "responses": responses({"202": answer(ref("Delivery"), "The delivery, which is due now.")}, *COMMON),
+    "responses": responses({"202": answer(ref("Delivery"), "The delivery, which is due now.")}, *COMMON, 409),
 }
