@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 
 from storage.models import BulkItem, BulkJob
 from storage.session import make_engine
+from tests.e2e.listening import listen
 from tests.e2e.matching import error_faults
 from tests.e2e.payloads import SUMMARIZATION, event, summary_request
 from tests.e2e.provider import Provider, provider, provider_settings
@@ -378,6 +379,48 @@ def test_bulk_is_for_those_who_may_have_summaries(
     assert answer.status_code == status
 
 
+def test_upload_that_is_repeated_with_its_key_is_one_job(
+    stack: RunningStack, client: httpx2.Client, fake: Provider
+) -> None:
+    items, key = [line(custom_id="a"), b"{"], {"Idempotency-Key": f"bulk-{uuid.uuid4()}"}
+
+    first = post(client, items, headers=key)
+    ended(client, first.json())
+    again = post(client, items, headers=key)
+
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json()["id"] == first.json()["id"]
+    assert (again.json()["state"], again.headers["idempotent-replayed"]) == ("succeeded", "true")
+    assert again.headers["location"] == first.headers["location"]
+    assert fake.stats()["requests"] == 1
+    assert stored_items(stack)[first.json()["id"]] == 2
+
+
+@pytest.mark.parametrize(("more", "query"), [(1, ""), (0, "?concurrency=2")])
+def test_key_with_another_upload_or_other_options_is_refused(
+    stack: RunningStack, client: httpx2.Client, more: int, query: str
+) -> None:
+    items, key = [line()], {"Idempotency-Key": f"bulk-{uuid.uuid4()}"}
+    ended(client, post(client, items, headers=key).json())
+    before = stored_items(stack)
+
+    refused = post(client, items + [line()] * more, query, headers=key)
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+    assert stored_items(stack) == before
+
+
+def test_refused_upload_is_not_remembered(client: httpx2.Client) -> None:
+    key = {"Idempotency-Key": f"bulk-{uuid.uuid4()}"}
+
+    refused = post(client, [], headers=key)
+    good = post(client, [line()], headers=key)
+
+    assert (refused.status_code, good.status_code) == (400, 202)
+    assert "idempotent-replayed" not in good.headers
+    ended(client, good.json())
+
+
 # work -------------------------------------------------------------------------------------------------
 
 
@@ -643,6 +686,27 @@ def test_follower_of_a_canceled_job_gets_the_canceled_rows_too(client: httpx2.Cl
 
     assert sorted(row["index"] for row in rows) == list(range(40))
     assert {row["status"] for row in rows} <= {200, 499}
+
+
+def test_listener_hears_of_each_item_and_resumes(client: httpx2.Client, fake: Provider) -> None:
+    fake.configure(latency_ms=300)
+    job = accepted(client, [line(custom_id=f"c{number}") for number in range(3)])
+
+    live = listen(client, job["id"], "?items=true")
+    replayed = listen(client, job["id"], "?items=true")
+    seen = next(event.id for event in live if event.name == "item")
+    resumed = listen(client, job["id"], "?items=true", **{"Last-Event-ID": str(seen)})
+    plain = listen(client, job["id"])
+
+    assert [event.id for event in live] == list(range(1, len(live) + 1))
+    told = [event.data for event in live if event.name == "item"]
+    assert sorted(told, key=lambda row: int(row["index"])) == rows_of(client, job)
+    assert len(told) == 3
+    assert live[-1].name == "done"
+    assert live[-1].data["progress"]["succeeded"] == 3
+    assert replayed == live
+    assert resumed == live[seen:]
+    assert [event.name for event in plain if event.name == "item"] == []
 
 
 def test_deleted_job_takes_its_rows_along(stack: RunningStack, client: httpx2.Client) -> None:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
 
 import httpx2
 import pytest
 
+from tests.e2e.listening import listen
 from tests.e2e.payloads import SUMMARIZATION, TEXT_REPR, summary_request, text_request
 from tests.e2e.provider import Provider, provider, provider_settings
 from tests.running import RunningStack
-
-
-@dataclass(frozen=True)
-class Event:
-    id: int
-    name: str
-    data: Any
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +31,6 @@ def _good_provider(fake: Provider) -> None:
     fake.reset()
 
 
-def _parsed(lines: Iterator[str]) -> Iterator[Event]:
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line and not line.startswith(":"):
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif not line and "data" in fields:
-            yield Event(int(fields["id"]), fields["event"], json.loads(fields["data"]))
-            fields = {}
-
-
-def _listen(client: httpx2.Client, job_id: str, **headers: str) -> list[Event]:
-    with client.stream("GET", f"/jobs/{job_id}/events/", headers=headers) as answer:
-        assert answer.status_code == 200
-        return list(_parsed(answer.iter_lines()))
-
-
 def _start(client: httpx2.Client, path: str = TEXT_REPR) -> str:
     body = text_request() if path == TEXT_REPR else summary_request()
     return str(client.post(path, json=body, headers={"Prefer": "respond-async"}).json()["id"])
@@ -66,7 +40,7 @@ def test_finished_job_replays_and_ends(client: httpx2.Client) -> None:
     job_id = _start(client)
     job = client.get(f"/jobs/{job_id}/?wait=20").json()
 
-    heard = _listen(client, job_id)
+    heard = listen(client, job_id)
 
     assert [event.name for event in heard] == ["state", "progress"] * 3 + ["done"]
     assert [event.id for event in heard] == list(range(1, 8))
@@ -95,7 +69,7 @@ def test_listener_hears_the_job_live(client: httpx2.Client, fake: Provider) -> N
     fake.configure(latency_ms=1500)
     job_id = _start(client, SUMMARIZATION)
 
-    heard = _listen(client, job_id)
+    heard = listen(client, job_id)
 
     assert [event.name for event in heard][-1] == "done"
     assert heard[-1].data["state"] == "succeeded"
@@ -106,16 +80,16 @@ def test_listener_hears_the_job_live(client: httpx2.Client, fake: Provider) -> N
 def test_listener_resumes_after_the_last_event(client: httpx2.Client, seen: int) -> None:
     job_id = _start(client)
     client.get(f"/jobs/{job_id}/?wait=20")
-    everything = _listen(client, job_id)
+    everything = listen(client, job_id)
 
-    assert _listen(client, job_id, **{"Last-Event-ID": str(seen)}) == everything[seen:]
+    assert listen(client, job_id, **{"Last-Event-ID": str(seen)}) == everything[seen:]
 
 
 def test_listener_who_heard_the_end_hears_nothing_more(client: httpx2.Client) -> None:
     job_id = _start(client)
     client.get(f"/jobs/{job_id}/?wait=20")
 
-    assert _listen(client, job_id, **{"Last-Event-ID": "7"}) == []
+    assert listen(client, job_id, **{"Last-Event-ID": "7"}) == []
 
 
 @pytest.mark.parametrize("odd", ["", "x", "-1", "1.5", "9" * 40])
@@ -123,13 +97,13 @@ def test_odd_last_event_id_is_no_error(client: httpx2.Client, odd: str) -> None:
     job_id = _start(client)
     client.get(f"/jobs/{job_id}/?wait=20")
 
-    assert len(_listen(client, job_id, **{"Last-Event-ID": odd})) == 7
+    assert len(listen(client, job_id, **{"Last-Event-ID": odd})) == 7
 
 
 def test_job_without_a_promise_tells_how_it_ended(client: httpx2.Client) -> None:
     answer = client.post(SUMMARIZATION, json=summary_request())
 
-    heard = _listen(client, answer.json()["metadata"]["job_id"])
+    heard = listen(client, answer.json()["metadata"]["job_id"])
 
     assert [(event.id, event.name) for event in heard] == [(1, "state"), (2, "progress"), (3, "done")]
 
@@ -138,7 +112,7 @@ def test_cancel_is_heard(client: httpx2.Client, fake: Provider) -> None:
     fake.configure(behaviour="503", latency_ms=800)
     job_id = _start(client, SUMMARIZATION)
     with ThreadPoolExecutor(1) as pool:
-        listening = pool.submit(_listen, client, job_id)
+        listening = pool.submit(listen, client, job_id)
         client.post(f"/jobs/{job_id}/cancel/")
         heard = listening.result()
 
@@ -154,7 +128,7 @@ def test_many_listeners_all_hear_the_end(stack: RunningStack, client: httpx2.Cli
         httpx2.Client(base_url=client.base_url, headers=headers, timeout=60, limits=limits) as many,
         ThreadPoolExecutor(50) as pool,
     ):
-        heard = list(pool.map(lambda _: _listen(many, job_id), range(50)))
+        heard = list(pool.map(lambda _: listen(many, job_id), range(50)))
 
     assert all(events == heard[0] for events in heard)
     assert heard[0][-1].name == "done"
@@ -195,4 +169,4 @@ def test_shim_goes_on_after_listeners_hang_up(client: httpx2.Client, fake: Provi
     while client.get(f"/jobs/{job_id}/").json()["finished_at"] is None and time.monotonic() < deadline:
         time.sleep(0.1)
 
-    assert _listen(client, job_id)[-1].name == "done"
+    assert listen(client, job_id)[-1].name == "done"

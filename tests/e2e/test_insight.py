@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from typing import Any
 
 import httpx2
@@ -65,6 +66,22 @@ def test_a_statement_is_shown_for_sql_with_bound_values(client: httpx2.Client, r
     assert found["rows"] == [[rendered]]
     assert "text_repr" in found["parameters"].values()
     assert "'text_repr'" not in found["sql"]
+
+
+def test_a_question_that_is_repeated_with_its_key_is_answered_once(
+    client: httpx2.Client, rendered: int
+) -> None:
+    key = {"Idempotency-Key": f"insight-{uuid.uuid4()}"}
+    body = {"query": "how many text repr jobs", "insight_type": "trends"}
+
+    refused = client.post(PATH, json={**body, "query": ""}, headers=key)
+    first, again = (client.post(PATH, json=body, headers=key) for _ in range(2))
+    other = client.post(PATH, json={**body, "insight_type": "sql"}, headers=key)
+
+    assert (refused.status_code, result(first)["rows"]) == (400, [[rendered]])
+    assert "idempotent-replayed" not in first.headers
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
 def test_another_project_counts_its_own(stack: RunningStack, rendered: int) -> None:

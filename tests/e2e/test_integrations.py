@@ -102,6 +102,25 @@ def test_a_connected_account_is_shown_without_its_secret(
     assert [call.path for call in twilio.received] == [f"/2010-04-01/Accounts/{sid}.json"]
 
 
+def test_a_connection_that_is_repeated_with_its_key_is_made_once(
+    client: httpx2.Client, twilio: FakeTwilio, sid: str
+) -> None:
+    key = {"Idempotency-Key": f"connect-{sid}"}
+    body = {"kind": "twilio", "config": {"account_sid": sid, "auth_token": TOKEN}}
+    invalid = {"kind": "twilio", "config": {"account_sid": sid}}
+
+    refused = client.post("/integrations/", json=invalid, headers=key)
+    first, again = (client.post("/integrations/", json=body, headers=key) for _ in range(2))
+    reused = client.post("/integrations/", json={**body, "more": 1}, headers=key)
+
+    assert [answer.status_code for answer in (refused, first, again)] == [400, 201, 201]
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.content == first.content
+    assert len(twilio.received) == 1
+    assert code_of(reused) == (422, "idempotency_key_reused", None)
+
+
 def test_the_same_account_again_keeps_its_id(client: httpx2.Client, twilio: FakeTwilio, sid: str) -> None:
     first = connected(client, sid)
     twilio.names[sid] = "Renamed"

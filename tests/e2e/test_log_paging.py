@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import uuid
 from typing import Any
 
 import httpx2
@@ -50,6 +51,27 @@ def test_pages_of_one_microsecond_give_every_record_once(client: httpx2.Client, 
     for order in ("latest", "earliest"):
         found = listed(client, {**query, "limit": size, "orderBy": order})
         assert sorted(int(record["body"]) for record in found) == list(range(150))
+
+
+def test_a_page_that_is_asked_for_again_with_its_key_is_the_first_one(client: httpx2.Client) -> None:
+    service = f"asked again {uuid.uuid4()}"
+    record = {"timestamp": "2026-03-02T00:00:00Z", "body": "first", "service_name": service}
+    query = {"dateRange": {"date_from": "2026-03-02", "date_to": "2026-03-03"}, "serviceNames": [service]}
+    key = {"Idempotency-Key": service.replace(" ", "-")}
+    upload(client, lines_of([record]))
+
+    refused = client.post("/logs/query", json={"query": {**query, "limit": "x"}}, headers=key)
+    first = client.post("/logs/query", json={"query": query}, headers=key)
+    upload(client, lines_of([{**record, "body": "second"}]))
+    again = client.post("/logs/query", json={"query": query}, headers=key)
+    other = client.post("/logs/query", json={"query": {**query, "limit": 1}}, headers=key)
+
+    assert (refused.status_code, first.status_code) == (400, 200)
+    assert "idempotent-replayed" not in first.headers
+    assert [found["body"] for found in first.json()["results"]] == ["first"]
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert len(ask(client, query)["results"]) == 2
 
 
 def test_records_that_arrive_between_pages_do_not_disturb_them(client: httpx2.Client) -> None:

@@ -129,8 +129,11 @@ def test_end_of_a_job_arrives_with_a_signature_that_passes(
     client.delete(f"/webhooks/{hook['id']}/")
 
 
-def test_page_with_the_ten_lines_is_right(client: httpx2.Client, sink: Sink, path: str) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+@pytest.mark.parametrize("page_name", ["README.md", "docs/webhooks.md"])
+def test_page_with_the_ten_lines_is_right(
+    client: httpx2.Client, sink: Sink, path: str, page_name: str
+) -> None:
+    page = (Path(__file__).parents[2] / page_name).read_text()
     code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert code is not None
     names: dict[str, Any] = {}
