@@ -19,6 +19,7 @@ from api_shim.openapi import install_openapi
 from api_shim.preparation import Preparer
 from api_shim.routes import (
     bulk,
+    console,
     health,
     integrations,
     job_events,
@@ -97,6 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(projects.router, prefix="/api/projects")
     app.include_router(oauth_callback.router)
     app.include_router(otlp.router)
+    app.include_router(console.router)
     app.include_router(health.router)
     install_error_handlers(app)
     install_openapi(app)

@@ -31,6 +31,20 @@ COMPONENTS = {
     "Schedule": SCHEDULE,
 }
 
+# The capabilities in the order of a reader; a route's tag is its capability.
+TAGS = (
+    {"name": "llm_analytics", "description": "Text and summaries"},
+    {"name": "max_tools", "description": "Insight"},
+    {"name": "logs", "description": "Logs"},
+    {"name": "jobs", "description": "Jobs"},
+    {"name": "webhooks", "description": "Webhooks"},
+    {"name": "schedules", "description": "Schedules"},
+    {"name": "persisted_folder", "description": "Folders"},
+    {"name": "integrations", "description": "Integrations"},
+    {"name": "projects", "description": "Projects"},
+    {"name": "operations", "description": "Operations"},
+)
+
 
 def install_openapi(app: FastAPI) -> None:
     """The document at `/openapi.json`: every route under its documented address."""
@@ -43,6 +57,7 @@ def install_openapi(app: FastAPI) -> None:
                 description=app.description,
                 routes=app.routes,
             )
+            made["tags"] = list(TAGS)
             components = made.setdefault("components", {})
             components["schemas"] = COMPONENTS
             components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}

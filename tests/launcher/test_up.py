@@ -77,10 +77,11 @@ def test_output_says_where_it_listens(start: Start, tmp_path: Path) -> None:
 
     shown = launcher.text()
 
+    assert f"{launcher.url}/docs\n" in shown
     assert f"{launcher.url}/openapi.json" in shown
     assert f"{launcher.url}/_ready" in shown
     assert "Tracegist is ready" in shown
-    for document in ("/openapi.json", "/_health"):
+    for document in ("/docs", "/openapi.json", "/_health"):
         assert httpx2.get(launcher.url + document).status_code == 200
 
 

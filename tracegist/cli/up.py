@@ -72,6 +72,7 @@ def _run(stack: Stack, until: Until, *, demo: bool, once: bool) -> int:
     stack.watch(each=ready)
     if ready.reached:
         print(f"Tracegist is ready after {time.monotonic() - began:.1f} s: {address}")
+        print(f"  API docs      {address}/docs")
         print(f"  API document  {address}/openapi.json")
         print(f"  readiness     {address}/_ready")
     if key is not None:  # also after a start that was broken off: the next one has none to show
