@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 
 import structlog
@@ -14,7 +15,8 @@ from jobs.answered import STREAM, STREAM_LENGTH, AnsweredSummary, entry_of
 log = structlog.get_logger()
 
 FLUSH_S = 0.5
-MAX_BATCH = 500  # answers that are noted of one flush; more would only fill the table
+MAX_BATCH = 500  # answers in one entry of the stream
+MAX_HELD = 10_000  # answers between two flushes; a whole bulk from the cache fits
 
 
 class AnsweredLog:
@@ -36,17 +38,23 @@ class AnsweredLog:
         await self.flush()
 
     def add(self, answer: AnsweredSummary) -> None:
-        if len(self._answers) < MAX_BATCH:
+        if len(self._answers) < MAX_HELD:
             self._answers.append(answer)
+
+    def add_all(self, answers: Iterable[AnsweredSummary]) -> None:
+        for answer in answers:
+            self.add(answer)
 
     async def flush(self) -> None:
         answers, self._answers = self._answers, []
         if not answers:
             return
+        pipe = self._redis.pipeline(transaction=False)
+        for first in range(0, len(answers), MAX_BATCH):
+            entry = entry_of(answers[first : first + MAX_BATCH])
+            pipe.xadd(STREAM, {"entry": entry}, maxlen=STREAM_LENGTH, approximate=True)
         try:
-            await self._redis.xadd(
-                STREAM, {"entry": entry_of(answers)}, maxlen=STREAM_LENGTH, approximate=True
-            )
+            await pipe.execute()
         except (RedisError, OSError):
             log.warning("answers_not_noted", count=len(answers))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,7 @@ from cache.keys import content_fp, fingerprint, summary_key, text_fp
 from cache.quotas import CallQuotas, QuotaLimits
 from cache.summaries import Hit, Journal, Outcome, SummaryCache
 from config.settings import Settings
-from jobs.answered import answered, not_answered
+from jobs.answered import AnsweredSummary, answered, not_answered
 from jobs.errors import TracegistError
 from jobs.records import format_time
 from jobs.summarization import (
@@ -105,6 +105,15 @@ class SummaryRuntime:
             raw_bytes=order.raw_bytes,
             budget_tokens=self._budget(order),
         )
+
+    def note(self, answers: Sequence[AnsweredSummary]) -> None:
+        """Note answers that were given without `make` or `peek`; they note their own."""
+
+        async def add() -> None:  # the log belongs to the loop
+            self._answered.add_all(answers)
+
+        if answers:
+            self._loop.start(add())
 
     def close(self) -> None:
         self._loop.run(self._close())

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
-from storage.models import BulkItem, BulkJob
+from storage.models import BulkItem, BulkJob, SummaryRow
 from storage.session import make_engine
 from tests.e2e.listening import listen
 from tests.e2e.matching import error_faults
@@ -123,6 +124,19 @@ def stored_items(stack: RunningStack) -> Counter[str]:
             for job_id in connection.scalars(select(BulkJob.job_id)):
                 found[job_id] += 0
             return found
+    finally:
+        engine.dispose()
+
+
+def noted_since(stack: RunningStack, began: datetime) -> list[tuple[str, bool, bool]]:
+    """Status, cached, and whether tokens were counted, for each answer since then."""
+    url = stack.environ.get("DATABASE_URL") or f"sqlite:///{stack.data_dir / 'tracegist.db'}"
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            chosen = select(SummaryRow.status, SummaryRow.cached, SummaryRow.total_tokens > 0)
+            rows = connection.execute(chosen.where(SummaryRow.created_at >= began))
+            return sorted((status, cached, bool(paid)) for status, cached, paid in rows)
     finally:
         engine.dispose()
 
@@ -476,6 +490,18 @@ def test_cached_items_cost_no_call(client: httpx2.Client, fake: Provider) -> Non
         0,
         0,
     )
+
+
+def test_every_answered_item_can_be_asked_about(stack: RunningStack, client: httpx2.Client) -> None:
+    one, other = line(), line()
+    twins = [one, {**one, "format": "structured"}, other, other]
+    began = datetime.now(UTC)
+
+    run(client, [*twins, b"{"], "?max_llm_calls=1")
+    made = [("budget_exceeded", False, False)] * 2 + [("follower", False, False), ("miss", False, True)]
+    until(lambda: len(noted_since(stack, began)) >= 4, "the rows of the answers")
+
+    assert noted_since(stack, began) == made
 
 
 def test_forced_items_are_made_anew(client: httpx2.Client, fake: Provider) -> None:

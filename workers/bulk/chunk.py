@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
+from jobs.answered import AnsweredSummary, answered, not_answered
 from jobs.bulk import error_outcome, read_ask, row_outcome
 from jobs.chunks import Chunk
 from jobs.errors import InternalError, TracegistError
@@ -46,7 +47,7 @@ DATABASE_PATIENCE_S = 60.0  # rows may have been paid for
 class Group:
     """Equal items, the first of which stands for all. `asks` are their requests, without the data.
 
-    `shown` is the text, once it is rendered.
+    `shown` is the text, once it is rendered. `over_budget`: it ended before anybody noted an answer.
     """
 
     members: list[WaitingItem]
@@ -55,6 +56,7 @@ class Group:
     terms: ItemTerms
     began: float = field(default_factory=time.monotonic)
     shown: ShownText | None = None
+    over_budget: bool = False
 
     @property
     def content_fp(self) -> str:
@@ -95,6 +97,7 @@ class ChunkRun:
         self._slots = slots
         self._ended: SimpleQueue[Ended] = SimpleQueue()
         self._unwritten: list[FinishedItem] = []
+        self._unnoted: list[AnsweredSummary] = []
         self._written_at = time.monotonic()
         self._left = 0
         self._delay_s: float | None = None
@@ -185,7 +188,7 @@ class ChunkRun:
         except TracegistError as error:
             ended = error
         except OverBudget as over:
-            ended = over.error
+            ended, group.over_budget = over.error, True
         except PutBack as back:
             ended = back
         except Canceled:
@@ -215,8 +218,17 @@ class ChunkRun:
         self._unwritten += [
             self._finished(group, place, member, outcome) for place, member in enumerate(group.members)
         ]
+        first = 0 if group.over_budget else 1  # the first has been noted where it was made
+        self._unnoted += [self._answer(ask, outcome) for ask in group.asks[first:]]
         if len(self._unwritten) >= FLUSH_ITEMS:
             self._write()
+
+    def _answer(self, ask: SummarizationRequest, outcome: Made | TracegistError) -> AnsweredSummary:
+        project_id = self._gate.record.project_id
+        if isinstance(outcome, TracegistError):
+            return not_answered(project_id, ask, outcome.code)
+        made = _followed(outcome)
+        return answered(project_id, ask, made.generation, made.facts.status, charged=False)
 
     def _put_back(self, delay_s: float) -> None:
         self._delay_s = max(delay_s, self._delay_s or 0.0)
@@ -260,12 +272,14 @@ class ChunkRun:
         """Write the rows that are ready, in one step; then everybody may see them."""
         self._written_at = time.monotonic()
         items, self._unwritten = self._unwritten, []
+        answers, self._unnoted = self._unnoted, []
         if not items:
             return
         step = _patiently(lambda: self._stored(items))
         self._left -= len(items)
         self._dispatcher.show(self._chunk, step, left=self._left)
         if step is not None:
+            self._summaries.note(answers)
             announce_items(self._dispatcher.events, self._chunk.job_id, items)
 
     def _stored(self, items: list[FinishedItem]) -> bulk_rows.Step | None:
