@@ -24,6 +24,7 @@ Refusal = Literal["rate", "budget", "price"]
 
 STORE_FAILURES = Counter("llm_limits_store_failures_total", "Calls that the limits could not be asked about.")
 
+PREFIX = "tg:{llm}"
 NANO = 1_000_000_000  # money is counted in billionths of a dollar: whole numbers add up exactly
 USED_SHARE = 0.985  # of a rate: the rest is for clocks and networks that are not exact
 BURST_SHARE = 0.01  # of a minute's requests may go at once after a quiet time
@@ -234,7 +235,7 @@ class QuotaTicket:
     async def settle(self, *, tokens: int, usd: float) -> None:
         settle, self._settle = self._settle, None
         if settle is not None:
-            await settle(tokens, _nano(usd))
+            await settle(tokens, nano(usd))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +255,7 @@ class _Waiter:
 class CallQuotas:
     """The limits of one provider. Belongs to one event loop, like the client it is given."""
 
-    def __init__(self, redis: Redis, limits: QuotaLimits, *, prefix: str = "tg:{llm}") -> None:
+    def __init__(self, redis: Redis, limits: QuotaLimits, *, prefix: str = PREFIX) -> None:
         self.limits = limits
         self._prefix = prefix
         self._reserve = redis.register_script(RESERVE)
@@ -292,7 +293,7 @@ class CallQuotas:
             job_id,
             on_demand,
             tokens,
-            _nano(usd or 0.0),
+            nano(usd or 0.0),
             -1 if job_cap_usd is None else int(job_cap_usd * NANO),
             deadline if on_demand else min(deadline, time.monotonic() + self.limits.bulk_patience_s),
         )
@@ -517,13 +518,23 @@ class CallQuotas:
         return f"{self._prefix}:{name}"
 
     def _day_key(self) -> str:
-        return self._key(f"spend:day:{time.strftime('%Y-%m-%d', time.gmtime())}")
+        return day_key(self._prefix)
 
     def _job_key(self, demand: _Demand) -> str:
-        return self._key(f"spend:job:{demand.job_id or '-'}")
+        return job_key(self._prefix, demand.job_id)
 
 
-def _nano(usd: float) -> int:
+def day_key(prefix: str) -> str:
+    """What all projects spent today."""
+    return f"{prefix}:spend:day:{time.strftime('%Y-%m-%d', time.gmtime())}"
+
+
+def job_key(prefix: str, job_id: str | None) -> str:
+    """What a job spent."""
+    return f"{prefix}:spend:job:{job_id or '-'}"
+
+
+def nano(usd: float) -> int:
     """Rounded up: a reservation never is smaller than what it stands for."""
     return -int(-usd * NANO // 1)
 

@@ -45,6 +45,7 @@ class ModelPrice(BaseModel):
     output: float = Field(ge=0)
     cached_input: float | None = Field(None, ge=0)
     cache_write: float | None = Field(None, ge=0)
+    batch_factor: float = Field(0.5, ge=0, le=1)
 
 
 class Settings(BaseModel):
@@ -122,6 +123,9 @@ class Settings(BaseModel):
     bulk_concurrency: int = Field(
         256, ge=1, description="Summaries of bulk jobs that one LLM worker process runs at once."
     )
+    bulk_batch_poll_s: Seconds = Field(
+        30, description="How often a batch at the provider's batch interface is looked at."
+    )
     job_retention_s: Seconds = Field(30 * 86_400, description="How long a job record is kept.")
     job_heartbeat_s: Seconds = Field(
         3, description="How often a worker renews its running jobs and its own heartbeat."
@@ -177,7 +181,9 @@ class Settings(BaseModel):
     )
     summary_models: tuple[str, ...] = Field((), description="Further models that a request may name.")
     llm_prices: dict[str, ModelPrice] = Field(
-        default_factory=dict, description="JSON: model -> US dollars per 1M tokens."
+        default_factory=dict,
+        description="JSON: model -> US dollars per 1M tokens: `input`, `output`, `cached_input`, `cache_write`; "
+        "`batch_factor` (0.5) is the share of it that an answer in a batch costs.",
     )
     llm_windows: dict[str, int] = Field(
         default_factory=lambda: {

@@ -6,7 +6,8 @@ put together inside the scripts, as in `jobs/scripts.py`: one server, not a clus
     tg:bulk:turns               list of projects with waiting chunks; who is first is next
     tg:bulk:turns:{project}     list of its jobs, likewise
     tg:bulk:{job}               hash: project, most (chunks at work at once, 0: any), out (chunks at work),
-                                later (not before this time), calls (requests to the provider)
+                                later (not before this time), calls (requests to the provider),
+                                keep (1: chunks may be taken although the job was asked to stop)
     tg:bulk:{job}:waiting       list of chunks
     tg:bulk:{job}:holders       hash: chunk -> token of the execution that has it
     tg:bulk:{job}:hand          hash: chunk -> items in hand
@@ -99,10 +100,10 @@ for _ = 1, redis.call('LLEN', turns) do
       redis.call('LREM', own, 0, job)
     else
       local state, stop = unpack(redis.call('HMGET', 'tg:job:' .. job, 'state', 'cancel_requested'))
-      local most, out, later = unpack(redis.call('HMGET', home, 'most', 'out', 'later'))
+      local most, out, later, keep = unpack(redis.call('HMGET', home, 'most', 'out', 'later', 'keep'))
       most, out, later = tonumber(most or 0), tonumber(out or 0), tonumber(later or 0)
       local free = most == 0 or out < most
-      if state == '"running"' and stop ~= 'true' and free and later <= now then
+      if state == '"running"' and (stop ~= 'true' or keep) and free and later <= now then
         local chunk = redis.call('LPOP', home .. ':waiting')
         redis.call('HINCRBY', home, 'out', 1)
         redis.call('HSET', home .. ':holders', chunk, token)

@@ -82,6 +82,10 @@ class ChunkStore:
         args = [record.id, record.project_id, most, calls, LIVE_TTL_S, *chunks]
         return int(self._offer(args=args))
 
+    def keep_arrived(self, job_id: str) -> None:
+        """Let chunks of the job be taken although it was asked to stop."""
+        self._redis.hset(bulk_key(job_id), "keep", 1)
+
     def take(self) -> Chunk | None:
         """The chunk whose turn it is."""
         token = uuid.uuid4().hex

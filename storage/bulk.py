@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 from jobs.bulk import CANCELED_STATUS
 from jobs.bulk_progress import BulkCounters
 from jobs.states import FINAL_STATES
-from storage.models import BulkItem, BulkJob, JobRow
+from storage.models import BulkBatch, BulkItem, BulkJob, BulkRequest, JobRow
 
 Only = Literal["succeeded", "failed", "canceled"]
 
@@ -270,7 +270,8 @@ def repeatable(session: Session, job_id: str, *, at_once: int = 100) -> Iterator
 
 
 def remove(session: Session, job_id: str) -> None:
-    session.execute(delete(BulkItem).where(BulkItem.job_id == job_id))
+    for table in (BulkItem, BulkRequest, BulkBatch):
+        session.execute(delete(table).where(table.job_id == job_id))
     session.execute(delete(BulkJob).where(BulkJob.job_id == job_id))
 
 

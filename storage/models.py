@@ -262,6 +262,7 @@ class BulkJob(Base):
     """What a bulk job may use, and how far it is. The counters change in one step with the rows they count.
 
     `revision` rises with each such step. `ended`: rows that are not finished by now never will be.
+    `batch_phase`: how far it is with the provider's batch interface, see `storage/batches.py`.
     """
 
     __tablename__ = "bulk_jobs"
@@ -281,6 +282,7 @@ class BulkJob(Base):
     tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     cost_usd: Mapped[float] = mapped_column(Double, default=0.0)
     unpriced: Mapped[int] = mapped_column(default=0)
+    batch_phase: Mapped[str | None] = mapped_column(String(16))
 
 
 class BulkItem(Base):
@@ -407,6 +409,55 @@ class Schedule(Base):
     failures_since: Mapped[datetime]
     skipped_runs: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
+
+
+class BulkBatch(Base):
+    """One batch at the provider's batch interface. Times are UNIX seconds.
+
+    `claim` is the token of the execution that works on it, until `claimed_until`. `attempts` counts how often
+    its creation was begun, and is written before; `provider_id` is null until the outcome is known.
+    """
+
+    __tablename__ = "bulk_batches"
+    __table_args__ = (
+        Index("ix_bulk_batches_job_id", "job_id"),
+        Index("ix_bulk_batches_due", "closed", "due_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    job_id: Mapped[str] = mapped_column(String(64))
+    project_id: Mapped[int]
+    model: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[float] = mapped_column(Double)
+    due_at: Mapped[float] = mapped_column(Double)
+    claim: Mapped[str | None] = mapped_column(String(64))
+    claimed_until: Mapped[float] = mapped_column(Double, default=0.0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    input_file: Mapped[str | None] = mapped_column(String(200))
+    provider_id: Mapped[str | None] = mapped_column(String(200))
+    canceled: Mapped[bool] = mapped_column(default=False)
+    closed: Mapped[bool] = mapped_column(default=False)
+
+
+class BulkRequest(Base):
+    """The request of an item that waits for a batch, later its answer; both packed.
+
+    `batch_id` null: it goes without a batch, or no batch was made yet. `most_usd`: what it costs at most.
+    """
+
+    __tablename__ = "bulk_requests"
+    __table_args__ = (Index("ix_bulk_requests_batch_id", "batch_id"),)
+
+    job_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    batch_id: Mapped[str | None] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(200))
+    text_fp: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int]
+    most_usd: Mapped[float | None] = mapped_column(Double)
+    request: Mapped[bytes | None] = mapped_column(LargeBinary)
+    answer: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class LedgerEntry(Base):

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from jobs.errors import TracegistError
 from jobs.summarization_request import SummarizationRequest
+from workers.llm.model import ChatModel, Journal
 from workers.summarization.pipeline import Generated
 
 FAILED = "Failed to generate summary"
@@ -38,6 +39,12 @@ class Terms(Protocol):
 
     async def before_call(self) -> None:
         """Right before each request to the provider; may raise to stop."""
+
+    def asked(self, chat: ChatModel) -> ChatModel:
+        """The model to ask instead of this one."""
+
+    def journal(self, journal: Journal) -> Journal:
+        """The journal to use instead of this one."""
 
     async def through(self, make: Callable[[], Awaitable[Generated]]) -> Generated:
         """`make`, again and again while there is reason to wait for room."""

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from cache.connection import FaultCounter, blocking_cache_client, blocking_coordination_client
 from cache.phone_numbers import BlockingPhoneNumberCache
 from cache.sparklines import BlockingSparklineCache
+from cache.spend import BatchSpend
 from cache.texts import BlockingTextCache
 from config.settings import Settings, load_settings
 from jobs.chunks import ChunkStore
@@ -27,6 +28,7 @@ from workers.base import RunningJobs
 from workers.bulk.dispatch import Dispatcher
 
 if TYPE_CHECKING:
+    from workers.bulk.batches import BatchSteps
     from workers.bulk.runtime import BulkRuntime
     from workers.connections import Connections
     from workers.log_runtime import LogRuntime
@@ -121,6 +123,28 @@ class Resources:
         )
 
     @cached_property
+    def batches(self) -> BatchSteps:
+        from workers.bulk.batches import BatchSteps
+        from workers.llm.batch_client import BatchClient
+        from workers.llm.prices import price_of
+
+        settings = self.settings
+        return BatchSteps(
+            connect=lambda: BatchClient(
+                api_key=settings.openai_api_key,
+                base_url=settings.openai_base_url,
+                connect_timeout_s=settings.llm_connect_timeout_s,
+                attempt_timeout_s=settings.llm_attempt_timeout_s,
+            ),
+            runs=self.runs,
+            sessions=self.sessions,
+            spend=BatchSpend(self._coordination, spend_cap_usd=settings.llm_spend_cap_usd),
+            prices=lambda model: price_of(settings.llm_prices.get(model)),
+            poll_s=settings.bulk_batch_poll_s,
+            attempt_timeout_s=settings.llm_attempt_timeout_s,
+        )
+
+    @cached_property
     def logs(self) -> LogRuntime:
         # The engine takes seconds to import, which only the worker that owns it should pay.
         from workers.log_runtime import LogRuntime
@@ -141,6 +165,8 @@ class Resources:
     def close(self) -> None:
         self.running.stop()
         opened = self.__dict__
+        if "batches" in opened:
+            self.batches.close()
         if "bulk" in opened:
             self.bulk.close()
         if "summaries" in opened:

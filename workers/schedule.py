@@ -9,6 +9,7 @@ from jobs.kinds import BULK_TEND, LOGS_QUEUE, MAINTENANCE_QUEUE, REVOKE_TOKENS
 TAKE_OVER = "tracegist.take_over_lost_jobs"
 RETENTION = "tracegist.remove_old_jobs"
 BULK_CHUNK = "tracegist.summarization.bulk_chunk"  # sent by the bulk tasks themselves
+BULK_BATCH = "tracegist.summarization.bulk_batch"  # sent when a batch is due
 REFRESH_TOKENS = "tracegist.integrations.refresh_tokens"
 PRECOMPUTE_SPARKLINES = "tracegist.logs.precompute_sparklines"
 CHECK_LOGS = "tracegist.logs.check_rollups"

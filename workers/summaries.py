@@ -39,8 +39,8 @@ from workers.event_loop import LoopThread, T
 from workers.ledger import Ledger
 from workers.llm.client import CallPolicy, OpenAIChat, connect
 from workers.llm.errors import LLMError
-from workers.llm.model import CallScope
-from workers.llm.prices import Price
+from workers.llm.model import CallScope, ChatModel
+from workers.llm.prices import price_of
 from workers.metrics import LINE_REFS, SUMMARIES
 from workers.orders import Order
 from workers.summarization.pipeline import Generated, generate, generate_extractive
@@ -248,6 +248,9 @@ class SummaryRuntime:
                 await asyncio.to_thread(order.check_canceled)
 
         terms = order.terms
+        chat: ChatModel = self.chat(request.model)
+        if terms is not None:
+            chat, journal = terms.asked(chat), terms.journal(journal)
         scope = CallScope(
             order.project_id,
             order.job_id,
@@ -265,7 +268,7 @@ class SummaryRuntime:
                 data=request.data,
                 focus=request.focus,
                 shown=shown,
-                chat=self.chat(request.model),
+                chat=chat,
                 scope=scope,
                 requested_model=request.model,
                 fingerprint=print_,
@@ -294,8 +297,7 @@ class SummaryRuntime:
             open_s=settings.breaker_open_s,
             probe_s=settings.llm_attempt_timeout_s + 5,
         )
-        cost = settings.llm_prices.get(model)
-        price = Price(cost.input, cost.output, cost.cached_input, cost.cache_write) if cost else None
+        price = price_of(settings.llm_prices.get(model))
         return OpenAIChat(
             model,
             client=self._client,

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from api_shim.answering import Turn, job_response, live_job
+from api_shim.answering import Turn, job_response, live_job, preference_of
 from api_shim.dependencies import Access, Services, services_of
 from api_shim.documents.bulk import BULK_DOCS, RESULTS_DOCS, RETRY_DOCS
 from api_shim.errors import json_response
@@ -54,6 +54,8 @@ async def create_bulk(request: Request) -> Response:
     kind = upload_type(request)
     idempotency_key_of(request)  # nobody uploads for minutes to be told that the key has the wrong form
     options, defaults = parse_options(request.query_params)
+    if options.batch_api == "auto" and "wait=" in preference_of(request, services).applied:
+        options = replace(options, batch_api="never")  # somebody waits: not for a day
     await _check_worker(services)
     turn = Turn()
     intake = Intake(services, turn.job_id, options, _rules(services, defaults))

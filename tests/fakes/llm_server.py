@@ -1,4 +1,4 @@
-"""A model provider for tests and benchmarks: `/v1/chat/completions` and `/v1/models` over real HTTP.
+"""A model provider for tests and benchmarks: chat completions, models, files and batches over real HTTP.
 
 Use `LLMServer` in a test, or run `python -m tests.fakes.llm_server --port 9000` and steer it over HTTP:
 
@@ -26,6 +26,7 @@ import orjson
 import uvloop
 
 from tests.fakes import llm_answers
+from tests.fakes.llm_batches import BatchDesk
 
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 RATE_WINDOW_S = 60.0
@@ -55,7 +56,8 @@ CANARY = "sk-canary-provider-message"
 class Config:
     """`rpm` answers 429 past so many requests in any 60 s (`rate_window_s`); `tpm` likewise, in tokens.
 
-    `context_tokens` is the window: a longer prompt is answered `context_length_exceeded`.
+    `context_tokens` is the window: a longer prompt is answered `context_length_exceeded`. A batch takes
+    `batch_delay_ms`; with `batch_create` `lost` one is made and the answer is 500, other names are errors.
     """
 
     latency_ms: float = 0.0
@@ -68,14 +70,21 @@ class Config:
     max_inflight: int = 0
     keep_prompts: int = 0
     behaviour: str = "ok"
+    batch_delay_ms: float = 0.0
+    batch_create: str = "ok"
 
 
 @dataclass
 class Stats:
-    """`requests` counts chat requests; `paid` those that were answered with 200, whatever that contained."""
+    """`requests` counts chat requests; `paid` those that were answered with 200, whatever that contained.
+
+    `batches` counts batches that were made, `batch_rows` rows of theirs that were answered.
+    """
 
     requests: int = 0
     paid: int = 0
+    batches: int = 0
+    batch_rows: int = 0
     inflight: int = 0
     max_inflight: int = 0
     rate_limited: int = 0
@@ -116,6 +125,7 @@ class LLMServer:
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
         self._window: deque[tuple[float, int]] = deque()
+        self._desk = BatchDesk(self._row)
 
     @property
     def base_url(self) -> str:
@@ -197,6 +207,33 @@ class LLMServer:
         reply = self._reply(behaviour, step, body, prompt)
         if reply.status == 200 and not reply.cut:
             stats.paid += 1
+        return reply
+
+    def batch(self, method: str, path: str, raw: bytes) -> Reply | None:
+        """Files and batches; None when the path is neither."""
+        making = (method, path.rpartition("/")[2]) == ("POST", "batches")
+        told = self.config.batch_create
+        if making and told not in ("ok", "lost"):
+            return _error(told, {})
+        self._desk.delay_s = self.config.batch_delay_ms / 1000
+        found = self._desk.answer(method, path, raw)
+        if found is None:
+            return None
+        if making:
+            self.stats.batches += 1
+            if told == "lost":
+                return _error("500", {})
+        return Reply(*found)
+
+    def _row(self, body: dict[str, Any]) -> Reply | None:
+        """The answer to a row of a batch; None when it expires."""
+        prompt = "\n".join(str(message.get("content", "")) for message in body.get("messages", ()))
+        step = self.next_step(prompt)
+        behaviour = ALIASES.get(str(step["behaviour"]), str(step["behaviour"]))
+        if behaviour == "expired":
+            return None
+        reply = self._reply(behaviour, step, body, prompt)
+        self.stats.batch_rows += reply.status == 200
         return reply
 
     def _over_rate(self, tokens: int) -> Reply | None:
@@ -370,6 +407,8 @@ class _Connection(asyncio.Protocol):
             return Reply(200, b'{"object": "list", "data": [{"id": "fake", "object": "model"}]}')
         if path.startswith("/_control/"):
             return await self.server.control(method, path, raw)
+        if (reply := self.server.batch(method, path, raw)) is not None:
+            return reply
         return Reply(404, b'{"error": {"message": "no such path", "type": "invalid_request_error"}}')
 
     def drop(self, *, hard: bool = False) -> None:

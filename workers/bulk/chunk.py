@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
+from cache.keys import text_fp
 from jobs.answered import AnsweredSummary, answered, not_answered
 from jobs.bulk import error_outcome, read_ask, row_outcome
 from jobs.chunks import Chunk
@@ -25,15 +26,19 @@ from jobs.json_text import load_json
 from jobs.store import pack, unpack
 from jobs.summarization import CacheFacts
 from jobs.summarization_request import SummarizationRequest
+from storage import batches as batch_rows
 from storage import bulk as bulk_rows
+from storage.batches import NewRequest
 from storage.bulk import FinishedItem, WaitingItem
 from workers.base import Canceled
 from workers.bulk.dispatch import Dispatcher, announce_items
 from workers.bulk.gate import ItemTerms, JobGate, OverBudget, PutBack
+from workers.llm.batch_lines import Deferred
 from workers.llm.errors import LLMError
 from workers.orders import Order, explain
 from workers.summaries import Made, SummaryRuntime
 from workers.summarization.shown_text import ShownText
+from workers.text_repr import RENDERER_VERSION
 
 log = structlog.get_logger()
 
@@ -42,12 +47,15 @@ FLUSH_ITEMS = 64
 LOADED_BYTES = 8_388_608  # of unpacked contents that are loaded in one step
 DATABASE_PATIENCE_S = 60.0  # rows may have been paid for
 
+W = TypeVar("W")
+
 
 @dataclass(slots=True)
 class Group:
     """Equal items, the first of which stands for all. `asks` are their requests, without the data.
 
-    `shown` is the text, once it is rendered. `over_budget`: it ended before anybody noted an answer.
+    `shown` is the text, once it is rendered; `answered_text_fp` that of a request that was sent in a batch.
+    `over_budget`: it ended before anybody noted an answer.
     """
 
     members: list[WaitingItem]
@@ -57,6 +65,7 @@ class Group:
     began: float = field(default_factory=time.monotonic)
     shown: ShownText | None = None
     over_budget: bool = False
+    answered_text_fp: str | None = None
 
     @property
     def content_fp(self) -> str:
@@ -73,7 +82,7 @@ class Group:
         return any(ask.include_text_repr for ask in self.asks)
 
 
-Ended = tuple[Group, "Made | TracegistError | PutBack"]
+Ended = tuple[Group, "Made | TracegistError | PutBack | Deferred"]
 
 
 class ChunkRun:
@@ -98,6 +107,7 @@ class ChunkRun:
         self._ended: SimpleQueue[Ended] = SimpleQueue()
         self._unwritten: list[FinishedItem] = []
         self._unnoted: list[AnsweredSummary] = []
+        self._deferred: list[NewRequest] = []
         self._written_at = time.monotonic()
         self._left = 0
         self._delay_s: float | None = None
@@ -106,9 +116,10 @@ class ChunkRun:
         """Finish the items; when some have to wait: after how many seconds they may be tried again."""
         with self._sessions() as session:
             items = bulk_rows.waiting_items(session, self._chunk.job_id, self._chunk.number)
-        self._left = len(items)
+            groups = self._by_batch(session, self._groups(items))
+        self._left = sum(len(group.members) for group in groups)
         self._dispatcher.show(self._chunk, None, left=self._left)
-        started = sum(self._start_all(self._without_hits(self._groups(items))))
+        started = sum(self._start_all(self._without_hits(groups)))
         for _ in range(started):
             self._take(self._next_ended())
         self._write()
@@ -137,6 +148,23 @@ class ChunkRun:
         )
         return Group(members, asks, order, terms)
 
+    def _by_batch(self, session: Session, groups: list[Group]) -> list[Group]:
+        """What is to be done now, told what the provider's batch interface has to do with it."""
+        job_id, sources = self._chunk.job_id, [group.source for group in groups]
+        if batch_rows.phase_of(session, job_id) == "prepare":
+            done = batch_rows.prepared(session, job_id, sources)
+            groups = [group for group in groups if group.source not in done]
+            for group in groups:
+                group.terms.deferring = True
+            return groups
+        sent = batch_rows.prepaid(session, job_id, sources)
+        for group in groups:
+            if (prepaid := sent.get(group.source)) is not None:
+                group.terms.calls = 1
+                group.terms.answer = prepaid.answer and unpack(prepaid.answer)
+                group.answered_text_fp = prepaid.text_fp
+        return groups
+
     # cache hits ----------------------------------------------------------------------------------
 
     def _without_hits(self, groups: list[Group]) -> list[Group]:
@@ -160,7 +188,7 @@ class ChunkRun:
             with self._sessions() as session:
                 packed = bulk_rows.contents(session, self._chunk.job_id, [group.source for group in batch])
             for group in batch:
-                if self._gate.canceled:
+                if self._gate.canceled and group.terms.answer is None:
                     self._put_back(0.0)
                     continue
                 yield self._start(group, packed.pop(group.source))
@@ -172,6 +200,8 @@ class ChunkRun:
             data: Any = load_json(unpack(packed))
             group.order = replace(group.order, request=replace(group.order.request, data=data))
             group.shown = self._summaries.shown(group.order)
+            if group.answered_text_fp not in (None, _text_fp(group.shown)):
+                group.terms.answer = None  # its line numbers are those of another text
         except Exception:
             log.exception("item_not_rendered", job_id=self._chunk.job_id)
             self._take((group, InternalError("Something went wrong on our side.", code="internal_error")))
@@ -183,14 +213,14 @@ class ChunkRun:
         try:
             async with self._slots:
                 group.began = time.monotonic()
-                self._gate.check()
+                group.terms.check()
                 ended: Any = await self._summaries.make(group.order, group.content_fp, shown)
         except TracegistError as error:
             ended = error
         except OverBudget as over:
             ended, group.over_budget = over.error, True
-        except PutBack as back:
-            ended = back
+        except (PutBack, Deferred) as later:
+            ended = later
         except Canceled:
             ended = PutBack(0.0)
         except Exception:
@@ -213,6 +243,9 @@ class ChunkRun:
         if isinstance(outcome, PutBack):
             self._put_back(outcome.delay_s)
             return
+        if isinstance(outcome, Deferred):
+            self._defer(group, outcome)
+            return
         if isinstance(outcome, TracegistError):
             explain(outcome, self._chunk.job_id)
         self._unwritten += [
@@ -229,6 +262,20 @@ class ChunkRun:
             return not_answered(project_id, ask, outcome.code)
         made = _followed(outcome)
         return answered(project_id, ask, made.generation, made.facts.status, charged=False)
+
+    def _defer(self, group: Group, deferred: Deferred) -> None:
+        if group.shown is None:
+            raise TypeError("only what was rendered is asked for")
+        request = NewRequest(
+            group.source,
+            deferred.model,
+            _text_fp(group.shown),
+            deferred.line_bytes,
+            deferred.most_usd,
+            pack(deferred.body),
+        )
+        self._deferred.append(request)
+        self._left -= len(group.members)
 
     def _put_back(self, delay_s: float) -> None:
         self._delay_s = max(delay_s, self._delay_s or 0.0)
@@ -273,6 +320,9 @@ class ChunkRun:
         self._written_at = time.monotonic()
         items, self._unwritten = self._unwritten, []
         answers, self._unnoted = self._unnoted, []
+        requests, self._deferred = self._deferred, []
+        if requests:
+            _patiently(lambda: self._store_requests(requests))
         if not items:
             return
         step = _patiently(lambda: self._stored(items))
@@ -282,12 +332,16 @@ class ChunkRun:
             self._summaries.note(answers)
             announce_items(self._dispatcher.events, self._chunk.job_id, items)
 
+    def _store_requests(self, requests: list[NewRequest]) -> None:
+        with self._sessions.begin() as session:
+            batch_rows.add_requests(session, self._chunk.job_id, requests)
+
     def _stored(self, items: list[FinishedItem]) -> bulk_rows.Step | None:
         with self._sessions.begin() as session:
             return bulk_rows.finish(session, self._chunk.job_id, items)
 
 
-def _patiently(write: Callable[[], bulk_rows.Step | None]) -> bulk_rows.Step | None:
+def _patiently(write: Callable[[], W]) -> W | None:
     for attempt in Retrying(
         retry=retry_if_exception_type(SQLAlchemyError),
         wait=wait_exponential_jitter(multiplier=0.1, max=2),
@@ -297,6 +351,10 @@ def _patiently(write: Callable[[], bulk_rows.Step | None]) -> bulk_rows.Step | N
         with attempt:
             return write()
     return None
+
+
+def _text_fp(shown: ShownText) -> str:
+    return text_fp(RENDERER_VERSION, shown.text)
 
 
 def _batches(groups: list[Group]) -> Iterator[list[Group]]:

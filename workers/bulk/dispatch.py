@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from jobs.bulk import BulkOptions, error_outcome
 from jobs.bulk_progress import bulk_progress
-from jobs.chunks import Chunk, ChunkStore
+from jobs.chunks import Chunk, ChunksOf, ChunkStore
 from jobs.errors import Unavailable
 from jobs.events import EventPublisher
 from jobs.json_text import dump_json
@@ -22,9 +22,11 @@ from jobs.records import JobRecord, JobResult
 from jobs.runs import RunStore
 from jobs.states import JobState
 from jobs.store import pack
+from storage import batches as batch_rows
 from storage import bulk as bulk_rows
 from storage import jobs as job_rows
 from storage.bulk import FinishedItem, Step
+from workers.bulk.batch_phases import chunks_to_offer, last_chunks
 
 log = structlog.get_logger()
 
@@ -75,15 +77,34 @@ class Dispatcher:
     def _go_on(self, record: JobRecord, step: Step) -> int:
         there = self.chunks.of(record.id)
         if record.cancel_requested:
-            if not there.out:
-                self._end(record, JobState.CANCELED)
-            return 0
+            return self._wind_up(record, step, there)
         if there.waiting or there.out:
             return there.takeable
-        # All items take this path; a provider's batch interface would take its share of them here.
-        with self.sessions() as session:
+        with self.sessions.begin() as session:
             options = BulkOptions(**(bulk_rows.options_of(session, record.id) or {}))
-            waiting = bulk_rows.waiting_chunks(session, record.id)
+            waiting = chunks_to_offer(session, record, options, now=time.time())
+        return self._offer(record, step, options, waiting)
+
+    def _wind_up(self, record: JobRecord, step: Step, there: ChunksOf) -> int:
+        """End a job that was asked to stop; before that, finish what arrived in its batches."""
+        if there.out:
+            return 0
+        with self.sessions.begin() as session:
+            options = BulkOptions(**(bulk_rows.options_of(session, record.id) or {}))
+            last = last_chunks(session, record.id, now=time.time())
+        if last.expected:
+            return 0
+        if last.chunks:
+            self.chunks.keep_arrived(record.id)
+            return self._offer(record, step, options, last.chunks)
+        if last.keeping and there.waiting:
+            return there.takeable
+        self._end(record, JobState.CANCELED)
+        return 0
+
+    def _offer(self, record: JobRecord, step: Step, options: BulkOptions, waiting: list[int]) -> int:
+        if not waiting:
+            return 0
         most = options.most_chunks(options.chunk_items(self.items_a_chunk))
         self.chunks.offer(record, waiting, most=most, calls=step.counters.llm_calls)
         self.show(Chunk(record.id, -1, ""), step, left=0)
@@ -106,6 +127,10 @@ class Dispatcher:
         with self.sessions() as session:
             open_jobs = bulk_rows.open_jobs(session)
         return sum(self.advance(job_id) for job_id in open_jobs)
+
+    def due_batches(self) -> list[str]:
+        with self.sessions() as session:
+            return batch_rows.due(session, now=time.time())
 
     def _end(self, record: JobRecord, state: JobState) -> None:
         with self.sessions.begin() as session:

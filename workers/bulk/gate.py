@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 from redis.exceptions import RedisError
 
@@ -13,7 +14,9 @@ from jobs.chunks import Calls
 from jobs.errors import TracegistError
 from jobs.records import JobRecord
 from workers.base import Canceled
+from workers.llm.batch_lines import Configured, PrepaidJournal, RequestTaker
 from workers.llm.errors import BudgetExceeded, LLMUnavailable, OutOfQuota
+from workers.llm.model import ChatModel, Journal
 from workers.summarization.pipeline import Generated
 
 DEADLINE_S = 300.0  # of one item, all attempts and waits together
@@ -92,11 +95,29 @@ class ItemTerms:
     gate: JobGate
     calls: int = 0
     deadline_s: float = DEADLINE_S
+    deferring: bool = False  # the request is to travel in a batch
+    answer: bytes | None = None  # what came in a batch
     _flying: bool = False
 
     @property
     def max_spend_usd(self) -> float | None:
         return self.gate.options.max_spend_usd
+
+    def asked(self, chat: ChatModel) -> ChatModel:
+        # Only what can be configured has requests that can be written down.
+        return RequestTaker(cast("Configured", chat)) if self.deferring else chat
+
+    def journal(self, journal: Journal) -> Journal:
+        return journal if self.answer is None else PrepaidJournal(self.answer, journal)
+
+    def check(self) -> None:
+        """What was paid for is made into a summary, also after the job was asked to stop.
+
+        Raises:
+            Canceled: the job was asked to stop.
+        """
+        if self.answer is None:
+            self.gate.check()
 
     async def before_call(self) -> None:
         gate, most = self.gate, self.gate.options.max_llm_calls
@@ -123,7 +144,7 @@ class ItemTerms:
         """
         waited = False
         while True:
-            self.gate.check()
+            self.check()
             try:
                 return await make()
             except _CallsUsedUp as error:

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import structlog
 from redis.exceptions import RedisError
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from jobs.bulk import BulkOptions
 from jobs.chunks import Calls, Chunk, ChunkStore
 from jobs.runs import RunStore
+from storage import batches as batch_rows
 from storage import bulk as bulk_rows
 from workers.bulk.chunk import ChunkRun
 from workers.bulk.dispatch import Dispatcher
@@ -75,7 +77,7 @@ class BulkRuntime:
                 slots=self._slots,
             )
             delay_s = run.work()
-            if delay_s is None:
+            if delay_s is None or gate.canceled:
                 waiting = self._chunks.done(chunk)
             else:
                 waiting = self._chunks.give_back(chunk, delay_s=delay_s)
@@ -109,10 +111,14 @@ class BulkRuntime:
                 return self._gates[job_id]
         record = self._runs.get(job_id)
         with self._sessions() as session:
-            options = bulk_rows.options_of(session, job_id)
-        if record is None or options is None:
+            found = bulk_rows.options_of(session, job_id)
+            sent = batch_rows.sent(session, job_id) if found else 0
+        if record is None or found is None:
             return None
-        return JobGate(record, BulkOptions(**options), self._calls, canceled=record.cancel_requested)
+        options = BulkOptions(**found)
+        if options.max_llm_calls is not None:
+            options = replace(options, max_llm_calls=max(0, options.max_llm_calls - sent))
+        return JobGate(record, options, self._calls, canceled=record.cancel_requested)
 
     def _keep_leases(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):

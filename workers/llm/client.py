@@ -292,10 +292,14 @@ def _count_retry(state: RetryCallState) -> None:
 
 
 def _journaled(raw: bytes, latency_ms: float) -> bytes:
-    """The time in milliseconds on the first line, then the body as it came."""
+    """The time in milliseconds on the first line, then the body as it came.
+
+    A word after the time marks an answer that came in a batch (`batch_lines.BATCH_ENTRY`).
+    """
     return b"%.1f\n%b" % (latency_ms, raw)
 
 
 def _replayed(question: Question[T], entry: bytes) -> Paid:
-    latency_ms, _, raw = entry.partition(b"\n")
-    return question.receive(raw, latency_ms=float(latency_ms))
+    head, _, raw = entry.partition(b"\n")
+    latency_ms, *batch = head.split()
+    return question.receive(raw, latency_ms=float(latency_ms), batch=bool(batch))

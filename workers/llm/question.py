@@ -44,9 +44,9 @@ class Question(Generic[T]):
     def input_tokens(self) -> int:
         return input_tokens_bound(self.prompt)
 
-    def receive(self, raw: bytes, *, latency_ms: float) -> Paid:
-        """Count a paid answer, whatever it is worth."""
-        paid = self._read(raw, latency_ms)
+    def receive(self, raw: bytes, *, latency_ms: float, batch: bool = False) -> Paid:
+        """Count a paid answer, whatever it is worth. `batch`: it came in one, at its price."""
+        paid = self._read(raw, latency_ms, batch=batch)
         self.paid += 1
         self.latency_ms += latency_ms
         self.usage += paid.completion.usage
@@ -54,12 +54,12 @@ class Question(Generic[T]):
         self.cost_usd = (self.cost_usd or 0.0) + (paid.cost_usd or 0.0) if known else None
         return paid
 
-    def _read(self, raw: bytes, latency_ms: float) -> Paid:
+    def _read(self, raw: bytes, latency_ms: float, *, batch: bool) -> Paid:
         try:
             completion = read_completion(raw, latency_ms=latency_ms)
         except UnreadableBody as error:
             return Paid(Completion(None, "", Usage(), None, None, latency_ms), 0.0, trouble=str(error))
-        return Paid(completion, cost_usd(completion, self.price))
+        return Paid(completion, cost_usd(completion, self.price, batch=batch))
 
     def judge(self, paid: Paid, *, default_model: str) -> Answer[T]:
         """The accepted answer.
