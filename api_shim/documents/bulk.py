@@ -47,7 +47,9 @@ BULK_DOCS: Schema = {
         query("max_llm_calls", NATURAL, "The job never makes more requests to the provider."),
         query("concurrency", {"type": "integer", "minimum": 1}, "Most items in flight at once."),
         query(
-            "batch_api", {"enum": ["never", "auto", "always"]}, "Whether to use a provider's batch interface."
+            "batch_api",
+            {"enum": ["never", "auto", "always"]},
+            "Whether to use the provider's batch interface: half the price, within a day.",
         ),
     ],
     "requestBody": {

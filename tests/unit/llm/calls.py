@@ -13,7 +13,7 @@ import orjson
 
 from workers.llm.client import CallPolicy, OpenAIChat, connect
 from workers.llm.errors import UnusableContent
-from workers.llm.model import Answer, CallScope, PaidCall, Prompt
+from workers.llm.model import Answer, CallScope, Journal, PaidCall, Prompt
 from workers.llm.prices import Price
 
 SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
@@ -98,7 +98,7 @@ def ask(
     accept: Callable[[str], Any] = accept,
     name: str = "gpt-4.1-mini",
     seconds: float = 60.0,
-    journal: MemoryJournal | None = None,
+    journal: Journal | None = None,
     **options: Any,
 ) -> Answer[Any]:
     """Ask once, on an event loop of its own."""
