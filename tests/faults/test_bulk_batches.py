@@ -16,16 +16,16 @@ def test_batch_is_sent_once_whichever_worker_is_killed(provider: Provider, start
         {
             **provider.settings(),
             "TRACEGIST_BULK_BATCH_POLL_S": "1",
-            "TRACEGIST_LLM_ATTEMPT_TIMEOUT_S": "3",
+            "TRACEGIST_LLM_ATTEMPT_TIMEOUT_S": "2",
         }
     )
-    provider.configure(batch_delay_ms=15_000)
+    provider.configure(batch_delay_ms=8000)
     with stack.client() as client:
         job_id = submit(client, query="?batch_api=always")
         wait_until(lambda: bool(look(client, job_id)["progress"]["running"]), "work on the requests")
         _kill(stack, "worker:llm.bulk")
         wait_until(lambda: provider.stats()["batches"] == 1, "a batch", seconds=90)
-        for victim in ("worker:maintenance", "beat", "worker:llm.bulk", "worker:maintenance"):
+        for victim in ("worker:maintenance", "beat", "worker:llm.bulk"):
             _kill(stack, victim)
         wait_until(lambda: provider.stats()["batch_rows"] == ITEMS, "the answers", seconds=120)
         _kill(stack, "worker:maintenance")  # while they are taken in, or right after

@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 MOST_FAILURES = 5  # to send a batch; then its requests go without one
 GIVE_UP_S = 48 * 3600.0  # twice the window: the provider has lost it
-CLAIM_S = 30.0  # on top of the time of one request
+CLAIM_S = 15.0  # on top of the time of one request
 UPLOAD_BYTES_A_SECOND = 100_000  # the slowest upload that a claim leaves time for
 AT_ONCE = 100  # answers that are written in one step
 CLOCKS_S = 300.0  # how far the provider's clock may be off
