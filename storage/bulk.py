@@ -165,6 +165,12 @@ def finish(session: Session, job_id: str, items: Sequence[FinishedItem]) -> Step
     return _publish(session, job_id)
 
 
+def finished_positions(session: Session, job_id: str) -> list[int]:
+    """The items that have a row, in order; before the work begins: those that were refused at the door."""
+    found = select(BulkItem.position).where(BulkItem.job_id == job_id, BulkItem.status.is_not(None))
+    return list(session.scalars(found.order_by(BulkItem.position)))
+
+
 def end(session: Session, job_id: str) -> Step | None:
     """No row is written any more: what is left was canceled. None when there is no such job."""
     left = BulkJob.total - BulkJob.done

@@ -735,6 +735,17 @@ def test_listener_hears_of_each_item_and_resumes(client: httpx2.Client, fake: Pr
     assert [event.name for event in plain if event.name == "item"] == []
 
 
+@pytest.mark.parametrize("good", [0, 30])
+def test_listener_hears_of_refused_items_too(client: httpx2.Client, good: int) -> None:
+    job = accepted(client, [b"{", *(line() for _ in range(good)), b"[]"])
+
+    heard = listen(client, job["id"], "?items=true")
+
+    told = [event.data for event in heard if event.name == "item"]
+    assert sorted(told, key=lambda row: int(row["index"])) == rows_of(client, job)
+    assert [row["index"] for row in told][:2] == [0, good + 1]
+
+
 def test_deleted_job_takes_its_rows_along(stack: RunningStack, client: httpx2.Client) -> None:
     job, _ = run(client, [line(), b"{"])
 

@@ -330,7 +330,7 @@ class ChunkRun:
         self._dispatcher.show(self._chunk, step, left=self._left)
         if step is not None:
             self._summaries.note(answers)
-            announce_items(self._dispatcher.events, self._chunk.job_id, items)
+            announce_items(self._dispatcher.events, self._chunk.job_id, [item.position for item in items])
 
     def _store_requests(self, requests: list[NewRequest]) -> None:
         with self._sessions.begin() as session:

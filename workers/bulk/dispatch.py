@@ -6,6 +6,7 @@ Every step may be repeated by anybody at any time. What the rows say decides; th
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -31,6 +32,7 @@ from workers.bulk.batch_phases import chunks_to_offer, last_chunks
 log = structlog.get_logger()
 
 WINDOW = 16  # messages that are sent at once; each chunk that ends sends the next one
+ANNOUNCED_AT_ONCE = 500  # items
 MOST_LOSSES = 5  # of one chunk without progress; then its items fail
 
 
@@ -54,6 +56,8 @@ class Dispatcher:
         if record.state is JobState.QUEUED and time.time() > record.created_at + self.queue_ttl_s:
             self.runs.finish(record, JobState.EXPIRED, keep_s=self.keep_s)
             return 0
+        if record.state is JobState.QUEUED:
+            self._announce_refused(job_id)
         self.chunks.begin(record)
         return min(self.advance(job_id), WINDOW)
 
@@ -70,7 +74,9 @@ class Dispatcher:
         if record.state is JobState.QUEUED:
             return 0
         if step.counters.done >= step.counters.total:
-            self._end(record, JobState.SUCCEEDED)
+            # A chunk that is at work may not have told of its last rows: nobody hears of them after the end.
+            if self.chunks.of(job_id).out <= 0:
+                self._end(record, JobState.SUCCEEDED)
             return 0
         return self._go_on(record, step)
 
@@ -146,6 +152,13 @@ class Dispatcher:
         self.runs.finish(done, state, result=result, keep_s=self.keep_s)
         self.chunks.forget(done.id)
 
+    def _announce_refused(self, job_id: str) -> None:
+        """Listeners hear of items that were refused at the door before any other."""
+        with self.sessions() as session:
+            refused = bulk_rows.finished_positions(session, job_id)
+        for first in range(0, len(refused), ANNOUNCED_AT_ONCE):
+            announce_items(self.events, job_id, refused[first : first + ANNOUNCED_AT_ONCE])
+
     def _close(self, record: JobRecord) -> None:
         """The job ended elsewhere: canceled or expired before it began."""
         with self.sessions.begin() as session:
@@ -165,11 +178,12 @@ class Dispatcher:
             items = bulk_rows.waiting_items(session, job_id, chunk)
             failed = [FinishedItem(item.position, error.status, outcome) for item in items]
             bulk_rows.finish(session, job_id, failed)
+        announce_items(self.events, job_id, [item.position for item in items])
 
 
-def announce_items(events: EventPublisher, job_id: str, items: list[FinishedItem]) -> None:
+def announce_items(events: EventPublisher, job_id: str, positions: Sequence[int]) -> None:
     """Tell listeners of the job which of its rows are there now."""
     try:
-        events.items(job_id, [item.position for item in items])
+        events.items(job_id, positions)
     except RedisError:
         log.warning("items_not_announced", job_id=job_id)
