@@ -39,7 +39,7 @@ from workers.summarization.answer import UnusableAnswer, parse_answer
 log = structlog.get_logger()
 
 MOST_FAILURES = 5  # to send a batch; then its requests go without one
-GIVE_UP_S = 48 * 3600.0  # twice the window: the provider has lost it
+GIVE_UP_S = 30 * 3600.0  # more than the window: the provider has lost it
 CLAIM_S = 15.0  # on top of the time of one request
 UPLOAD_BYTES_A_SECOND = 100_000  # the slowest upload that a claim leaves time for
 AT_ONCE = 100  # answers that are written in one step

@@ -53,13 +53,19 @@ class Dispatcher:
         record = self.runs.get(job_id)
         if record is None:
             return 0
-        if record.state is JobState.QUEUED and time.time() > record.created_at + self.queue_ttl_s:
+        late = time.time() > record.created_at + self.queue_ttl_s
+        if record.state is JobState.QUEUED and late and not self._begun(job_id):
             self.runs.finish(record, JobState.EXPIRED, keep_s=self.keep_s)
             return 0
         if record.state is JobState.QUEUED:
             self._announce_refused(job_id)
         self.chunks.begin(record)
         return min(self.advance(job_id), WINDOW)
+
+    def _begun(self, job_id: str) -> bool:
+        """A job with batches may be a day old when the store forgets it; it is not new then."""
+        with self.sessions() as session:
+            return batch_rows.phase_of(session, job_id) is not None
 
     def advance(self, job_id: str) -> int:
         """End the job when its work is done or unwanted; else how many of its chunks may be taken now."""
