@@ -9,11 +9,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import logs, path, render
+from benchmarks import bulk, logs, path, render
 
 Row = tuple[str, str, str, str]
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"render": render.rows, "path": path.rows, "logs": logs.rows}
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "render": render.rows,
+    "path": path.rows,
+    "bulk": bulk.rows,
+    "logs": logs.rows,
+}
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 

@@ -172,7 +172,7 @@ def _large_rows(stack: RunningStack, name: str, address: str, body: str, size_mb
     large = Poster(_port(stack), address, stack.keys["valid"])
     small = Poster(_port(stack), _address(stack, "text_repr"), stack.keys["valid"])
     quiet = [_timed(lambda: small.post(json.dumps(_text_request(uuid.uuid4().hex)))) for _ in range(50)]
-    before = {pid: _rss_mb(pid) for pid in _all_pids(stack)}
+    before = {pid: rss_mb(pid) for pid in _all_pids(stack)}
     import threading
 
     status: list[int] = []
@@ -183,7 +183,7 @@ def _large_rows(stack: RunningStack, name: str, address: str, body: str, size_mb
     while thread.is_alive():
         busy.append(_timed(lambda: small.post(json.dumps(_text_request(uuid.uuid4().hex)))))
         for pid in _all_pids(stack):
-            peak[pid] = max(peak.get(pid, 0), _rss_mb(pid))
+            peak[pid] = max(peak.get(pid, 0), rss_mb(pid))
     took = time.perf_counter() - began
     thread.join()
     assert status == [200], status
@@ -221,10 +221,10 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _tree_mb(pid: int) -> float:
-    return sum(_rss_mb(one) for one in (pid, *_descendants(pid)))
+    return sum(rss_mb(one) for one in (pid, *_descendants(pid)))
 
 
-def _rss_mb(pid: int) -> float:
+def rss_mb(pid: int) -> float:
     """Memory of the process alone: what it shares with its parent is not counted twice."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
