@@ -170,11 +170,9 @@ def _asked(client: Client, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leave_or_cancel(client: Client, console: Console, job: dict[str, Any]) -> NoReturn:
-    console.print(
-        f"The job goes on: tracegist bulk --resume {job['id']} picks it up. Ctrl-C again cancels it.",
-        highlight=False,
-    )
     try:
+        told = f"The job goes on: tracegist bulk --resume {job['id']} picks it up. Ctrl-C again cancels it."
+        console.print(told, highlight=False)
         time.sleep(SECOND_THOUGHTS_S)
     except KeyboardInterrupt:
         client.cancel(job["id"])
