@@ -128,11 +128,13 @@ INSIGHT_DOCS: Schema = {
                     "type": "array",
                     "minItems": 3,
                     "maxItems": 3,
-                    "prefixItems": [
-                        _member("message", _VISUAL),
-                        _member("result", _RESULT),
-                        _member("message", _SENTENCE),
-                    ],
+                    "items": {
+                        "anyOf": [
+                            _member("message", _VISUAL),
+                            _member("result", _RESULT),
+                            _member("message", _SENTENCE),
+                        ]
+                    },
                 },
                 "The query that was understood, its rows, and a sentence about them.",
             ),
