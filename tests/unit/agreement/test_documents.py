@@ -120,6 +120,22 @@ def test_links_between_documents_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_every_table_has_its_head_and_room_around_it() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    broken = []
+    for page in pages:
+        lines = ["", *page.read_text().splitlines(), ""]
+        for number in range(1, len(lines) - 1):
+            before, line, after = lines[number - 1 : number + 2]
+            if line.startswith("|") and (
+                (not before.startswith("|") and not (before == "" and after.startswith("|--")))
+                or (not after.startswith("|") and after != "")
+            ):
+                broken.append(f"{page.relative_to(ROOT)}:{number}")
+
+    assert broken == []
+
+
 def test_decisions_are_short_and_of_one_form() -> None:
     for page in sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")):
         text = page.read_text()
