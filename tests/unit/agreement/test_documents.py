@@ -16,12 +16,13 @@ from scripts import settings_reference
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 PACKAGES = ("api_shim", "cache", "config", "jobs", "storage", "tracegist", "workers")
 
 
-def rows(page: str) -> list[list[str]]:
+def rows(page: str, folder: Path = REFERENCE) -> list[list[str]]:
     """The table rows of a page, as cells."""
-    lines = (REFERENCE / page).read_text().splitlines()
+    lines = (folder / page).read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     return [row for row in cells if not set(row[0]) <= {"-", ":"}]
 
@@ -106,6 +107,25 @@ def test_every_state_is_documented() -> None:
     text = (REFERENCE / "jobs.md").read_text()
 
     assert [state for state in JobState if f"`{state}`" not in text] == []
+
+
+def defined_in(path: Path) -> set[str]:
+    """Functions of a module, and methods as `Class.method`."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{item.name}" for item in node.body if isinstance(item, FUNCTIONS)}
+        elif isinstance(node, FUNCTIONS):
+            names.add(node.name)
+    return names
+
+
+def test_the_walk_of_a_request_names_functions_that_exist() -> None:
+    hops = [row for row in rows("architecture.md", ROOT / "docs") if row[0].isdecimal()]
+    missing = [row for row in hops if code(row[2])[0] not in defined_in(ROOT / code(row[1])[0])]
+
+    assert len(hops) > 10
+    assert missing == []
 
 
 def test_links_between_documents_lead_somewhere() -> None:
