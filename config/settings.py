@@ -201,6 +201,11 @@ class Settings(BaseModel):
     llm_attempt_timeout_s: Seconds = Field(60, description="Time of one request to the provider.")
     llm_deadline_s: Seconds = Field(120, description="Time of all attempts together.")
     llm_max_attempts: int = Field(4, ge=1, description="Requests to the provider for one summary.")
+    llm_recoverable: bool = Field(
+        False,
+        description="Ask at `/v1/responses` in the background: a call outlives its worker and is not paid for "
+        "twice. The provider then keeps request and answer for a time of its own.",
+    )
     llm_rpm: int = Field(0, ge=0, description="Requests a minute, all projects. 0: no limit of ours.")
     llm_tpm: int = Field(0, ge=0, description="Tokens a minute, all projects. 0: no limit of ours.")
     llm_project_rpm: int = Field(

@@ -308,6 +308,7 @@ class SummaryRuntime:
             profile=settings.llm_profile,
             price=price,
             quotas=self._quotas,
+            recoverable=settings.llm_recoverable,
             breaker=CircuitBreaker(
                 self._coordination, base_url=settings.openai_base_url, model=model, rules=rules
             ),

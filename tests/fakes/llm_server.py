@@ -1,10 +1,11 @@
-"""A model provider for tests and benchmarks: chat completions, models, files and batches over real HTTP.
+"""A model provider for tests and benchmarks over real HTTP: completions, responses, files and batches.
 
 Use `LLMServer` in a test, or run `python -m tests.fakes.llm_server --port 9000` and steer it over HTTP:
 
 - `POST /_control/script` `{"steps": [{"behaviour": "503", "count": 2}]}` plays faults, in order; good
   answers follow. A step may add `match` (only for prompts with this text), `retry_after`, `retry_after_ms`,
-  `should_retry`, `headers`, `latency_ms`, and `content`, the text of a good answer.
+  `should_retry`, `headers`, `latency_ms`, `content` (the text of a good answer), and `missed_polls` (looks
+  at an answer in the background that are met with a 503).
 - `POST /_control/config` `{"latency_ms": 400, "rpm": 600, ...}`: see `Config`.
 - `GET /_control/stats`, `POST /_control/reset`.
 
@@ -27,6 +28,7 @@ import uvloop
 
 from tests.fakes import llm_answers
 from tests.fakes.llm_batches import BatchDesk
+from tests.fakes.llm_responses import ResponseDesk
 
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 RATE_WINDOW_S = 60.0
@@ -78,11 +80,14 @@ class Config:
 class Stats:
     """`requests` counts chat requests; `paid` those that were answered with 200, whatever that contained.
 
-    `batches` counts batches that were made, `batch_rows` rows of theirs that were answered.
+    `watched` counts answers in the background that somebody has looked at, `stopped` those that were told to
+    end; `batches` counts batches that were made, `batch_rows` rows of theirs that were answered.
     """
 
     requests: int = 0
     paid: int = 0
+    watched: int = 0
+    stopped: int = 0
     batches: int = 0
     batch_rows: int = 0
     inflight: int = 0
@@ -126,6 +131,7 @@ class LLMServer:
         self._server: asyncio.Server | None = None
         self._window: deque[tuple[float, int]] = deque()
         self._desk = BatchDesk(self._row)
+        self._responses = ResponseDesk()
 
     @property
     def base_url(self) -> str:
@@ -158,6 +164,7 @@ class LLMServer:
 
     def reset(self) -> None:
         self.config, self.script = Config(), deque()
+        self._responses = ResponseDesk()
         self._window.clear()
         self.arrival.clear()
         self.stats = Stats(inflight=self.stats.inflight)
@@ -172,41 +179,74 @@ class LLMServer:
         return {"behaviour": self.config.behaviour}
 
     async def chat(self, connection: _Connection, raw: bytes) -> Reply | None:
+        self._arrived()
+        try:
+            body = orjson.loads(raw)
+            prompt = self._prompt(body)
+            if (limited := self._over_rate(len(prompt) // 4)) is not None:
+                return limited
+            step = self.next_step(prompt)
+            await asyncio.sleep(self._latency_s(step))
+            return await self._played(connection, step, body, prompt)
+        finally:
+            self._left()
+
+    async def respond(self, connection: _Connection, method: str, path: str, raw: bytes) -> Reply | None:
+        """Responses in the background. One is made like a chat answer, and ready when the latency is over."""
+        if (method, path.rpartition("/")[2]) != ("POST", "responses"):
+            found = self._responses.answer(method, path)
+            self.stats.watched, self.stats.stopped = len(self._responses.watched), self._responses.stopped
+            return Reply(*found)
+        body = orjson.loads(raw)
+        prompt = self._prompt(body)
+        self._arrived()
+        limited, step = self._over_rate(len(prompt) // 4), {}
+        if limited is None:
+            step = self.next_step(prompt)
+        reply = limited or await self._played(connection, step, body, prompt)
+        if reply is None or reply.status != 200 or reply.cut or not reply.body.endswith(b"}"):
+            self._left()
+            return reply
+        delay_s = self._latency_s(step)
+        asyncio.get_running_loop().call_later(delay_s, self._left)
+        made = self._responses.make(reply.body, delay_s=delay_s, missed_polls=step.get("missed_polls", 0))
+        return Reply(200, made, reply.headers)
+
+    def _arrived(self) -> None:
         stats = self.stats
         stats.requests += 1
         self.arrival.set()
         stats.inflight += 1
         stats.max_inflight = max(stats.max_inflight, stats.inflight)
-        try:
-            return await self._answer(connection, orjson.loads(raw))
-        finally:
-            stats.inflight -= 1
 
-    async def _answer(self, connection: _Connection, body: dict[str, Any]) -> Reply | None:
-        config, stats = self.config, self.stats
-        if config.keep_prompts and len(stats.prompts) < config.keep_prompts:
-            stats.prompts.append(body)
-        prompt = "\n".join(str(message.get("content", "")) for message in body.get("messages", ()))
-        limited = self._over_rate(len(prompt) // 4)
-        if limited is not None:
-            return limited
-        step = self.next_step(prompt)
+    def _left(self) -> None:
+        self.stats.inflight -= 1
+
+    def _prompt(self, body: dict[str, Any]) -> str:
+        if self.config.keep_prompts and len(self.stats.prompts) < self.config.keep_prompts:
+            self.stats.prompts.append(body)
+        messages = body.get("messages") or body.get("input") or ()
+        return "\n".join(str(message.get("content", "")) for message in messages)
+
+    def _latency_s(self, step: Mapping[str, Any]) -> float:
+        return float(step.get("latency_ms", self.config.latency_ms)) / 1000
+
+    async def _played(
+        self, connection: _Connection, step: dict[str, Any], body: dict[str, Any], prompt: str
+    ) -> Reply | None:
         behaviour = ALIASES.get(str(step["behaviour"]), str(step["behaviour"]))
-        stats.behaviours[behaviour] = stats.behaviours.get(behaviour, 0) + 1
-        latency_ms = step.get("latency_ms", config.latency_ms)
-        if latency_ms:
-            await asyncio.sleep(latency_ms / 1000)
+        self.stats.behaviours[behaviour] = self.stats.behaviours.get(behaviour, 0) + 1
         if behaviour in HANGS:
             await connection.closed.wait()
             return None
         if behaviour in ("reset", "close"):
             connection.drop(hard=behaviour == "reset")
             return None
-        if config.context_tokens and len(prompt) // 4 > config.context_tokens:
+        if self.config.context_tokens and len(prompt) // 4 > self.config.context_tokens:
             behaviour = "context_length"
         reply = self._reply(behaviour, step, body, prompt)
         if reply.status == 200 and not reply.cut:
-            stats.paid += 1
+            self.stats.paid += 1
         return reply
 
     def batch(self, method: str, path: str, raw: bytes) -> Reply | None:
@@ -403,6 +443,8 @@ class _Connection(asyncio.Protocol):
     async def _route(self, method: str, path: str, raw: bytes) -> Reply | None:
         if path.endswith("/chat/completions"):
             return await self.server.chat(self, raw)
+        if "/responses" in path:
+            return await self.server.respond(self, method, path, raw)
         if path.endswith("/models"):
             return Reply(200, b'{"object": "list", "data": [{"id": "fake", "object": "model"}]}')
         if path.startswith("/_control/"):

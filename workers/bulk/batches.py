@@ -33,7 +33,7 @@ from workers.llm import metrics
 from workers.llm.batch_client import BatchClient, BatchFault, BatchState
 from workers.llm.batch_lines import read_result, request_line
 from workers.llm.prices import Price, cost_usd
-from workers.llm.wire import read_completion
+from workers.llm.responses import read_answer
 from workers.summarization.answer import UnusableAnswer, parse_answer
 
 log = structlog.get_logger()
@@ -220,7 +220,7 @@ class BatchSteps:
         return {position: one.cost_usd or 0.0 for position, one in bookings.items()}
 
     def _booking(self, batch: Batch, position: int, raw: bytes) -> Booking:
-        completion = read_completion(raw, latency_ms=0.0)
+        completion = read_answer(raw, latency_ms=0.0)
         usage = completion.usage
         kept = not completion.refusal and completion.finish_reason not in ("length", "content_filter")
         return Booking(

@@ -11,18 +11,21 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import httpx2
 import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from workers.llm import errors, faults, metrics
+from workers.llm.background import BackgroundCalls, Body, id_of_running, running_entry, running_id
 from workers.llm.faults import Fault
 from workers.llm.limits import Admission, Breaker, Quotas, Ticket, Unlimited, Verdict
-from workers.llm.model import Accept, Answer, Book, CallScope, PaidCall, Prompt, T
+from workers.llm.model import Accept, Answer, Book, CallScope, Journal, PaidCall, Prompt, T
 from workers.llm.prices import Price, upper_bound_usd
 from workers.llm.question import Paid, Question
+from workers.llm.responses import background_fields
 from workers.llm.wire import Profile, exhausted_for_s, request_fields
 
 logger = logging.getLogger(__name__)
@@ -66,7 +69,11 @@ def connect(
 
 
 class OpenAIChat:
-    """One model of one provider. Cheap to make: connections belong to `client`, which all models share."""
+    """One model of one provider. Cheap to make: connections belong to `client`, which all models share.
+
+    `recoverable`: questions with a journal are answered in the background, so that a successor of a lost
+    worker goes on waiting for the same answer instead of asking again.
+    """
 
     def __init__(
         self,
@@ -79,6 +86,7 @@ class OpenAIChat:
         price: Price | None = None,
         quotas: Quotas | None = None,
         breaker: Breaker | None = None,
+        recoverable: bool = False,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.name = name
@@ -86,6 +94,8 @@ class OpenAIChat:
         self.profile = profile
         self.price = price
         self._create: Callable[..., Awaitable[Any]] = client.chat.completions.with_raw_response.create
+        self._background = BackgroundCalls(client, sleep=sleep)
+        self._recoverable = recoverable
         self._book = book
         self._quotas: Quotas = quotas or Unlimited()
         self._breaker: Breaker = breaker or Unlimited()
@@ -111,20 +121,36 @@ class OpenAIChat:
             raise question.failure(fault.error, retry_after_s=fault.delay_s) from None
 
     async def _replay(self, question: Question[T]) -> Answer[T] | None:
-        """Go through the answers that an earlier execution paid for; they are in the ledger already."""
+        """Go through the answers that an earlier execution paid for, then wait for the one it waited for."""
         journal = question.scope.journal
         while journal is not None:
             entry = await journal.read(question.paid + 1)
             if entry is None:
                 return None
-            metrics.JOURNAL_REPLAYS.inc()
             question.attempts += 1
+            running = running_id(entry)
             try:
+                if running is not None:
+                    return await self._resume(question, running)
+                metrics.JOURNAL_REPLAYS.inc()
+                # It is in the ledger already.
                 return question.judge(_replayed(question, entry), default_model=self.name)
             except Fault as fault:
                 if not question.worth_another(fault):
                     raise
+                if not fault.content:
+                    return None
         return None
+
+    async def _resume(self, question: Question[T], response_id: str) -> Answer[T]:
+        """Wait for a call that another execution made. What that reserved for it stays reserved."""
+        metrics.RESUMES.inc()
+
+        async def wait(timeout_s: float) -> Body:
+            return await self._background.wait(response_id, timeout_s=timeout_s)
+
+        raw, latency_ms = await self._timed(question, wait, new=False)
+        return await self._judge(question, await self._receive(question, raw, latency_ms))
 
     async def _retry(self, question: Question[T]) -> Answer[T]:
         def again(error: BaseException) -> bool:
@@ -164,8 +190,10 @@ class OpenAIChat:
             paid = await self._request(question, admission)
             return await self._judge(question, paid)
         finally:
-            tokens = paid.completion.usage.total_tokens if paid else 0
-            await ticket.settle(tokens=tokens, usd=(paid.cost_usd or 0.0) if paid else 0.0)
+            # What goes on in the background keeps its reservation: whoever resumes it makes none.
+            if not question.running:
+                tokens = paid.completion.usage.total_tokens if paid else 0
+                await ticket.settle(tokens=tokens, usd=(paid.cost_usd or 0.0) if paid else 0.0)
 
     async def _reserve(self, question: Question[T]) -> Ticket:
         scope, output = question.scope, question.max_output_tokens
@@ -204,6 +232,10 @@ class OpenAIChat:
             metrics.REQUESTS.labels(self.name, outcome).inc()
             await self._breaker.record(admission, verdict)
             metrics.BREAKER_STATE.labels(self.name).set(self._breaker.open)
+        return await self._receive(question, raw, latency_ms)
+
+    async def _receive(self, question: Question[T], raw: bytes, latency_ms: float) -> Paid:
+        """Journal a paid answer before anything is done with it."""
         journal = question.scope.journal
         if journal is not None:
             await journal.write(question.paid + 1, _journaled(raw, latency_ms))
@@ -211,25 +243,60 @@ class OpenAIChat:
 
     async def _call(self, question: Question[T]) -> tuple[bytes, float]:
         """The body of a 200, and the time it took in milliseconds."""
-        left = question.scope.deadline - time.monotonic()
-        if left < LEAST_ATTEMPT_S:
-            raise question.failure(errors.LLMTimeout)
-        fields = request_fields(
+        if self._recoverable and question.scope.journal is not None:
+            call = partial(self._call_in_background, question, question.scope.journal)
+        else:
+            call = partial(self._call_and_stay, question)
+        return await self._timed(question, call, new=True)
+
+    async def _call_and_stay(self, question: Question[T], timeout_s: float) -> Body:
+        fields = self._fields(question, request_fields)
+        # The transport's read timeout starts again with each piece; this one covers the attempt.
+        async with asyncio.timeout(timeout_s):
+            # As extra body, the fields go out as they are: the SDK's walk over messages and schema takes as
+            # much CPU as the rest of the call.
+            return cast("Body", await self._create(model=self.name, messages=[], extra_body=fields))
+
+    async def _call_in_background(self, question: Question[T], journal: Journal, timeout_s: float) -> Body:
+        """The id is journaled before anything is waited for. Only a cancellation leaves `running` set."""
+        until = time.monotonic() + timeout_s
+        fields = self._fields(question, background_fields)
+        started = await self._background.start(fields, timeout_s=timeout_s)
+        response_id = id_of_running(started.content)
+        if response_id is None:
+            return started
+        question.running = True
+        await journal.write(question.paid + 1, running_entry(response_id))
+        await self._heed(started.headers)
+        try:
+            return await self._background.wait(response_id, timeout_s=until - time.monotonic())
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            question.running = False
+            raise
+
+    def _fields(self, question: Question[T], form: Callable[..., dict[str, object]]) -> dict[str, object]:
+        return form(
             question.prompt,
             model=self.name,
             profile=self.profile,
             max_output_tokens=question.max_output_tokens,
             explicit_cache=self.price is not None and self.price.writes_cost_extra,
         )
-        question.attempts += 1
+
+    async def _timed(
+        self, question: Question[T], call: Callable[[float], Awaitable[Body]], *, new: bool
+    ) -> tuple[bytes, float]:
+        """The body that the call brings, and its time in milliseconds. `new`: it is one more attempt."""
+        left = question.scope.deadline - time.monotonic()
+        if left < LEAST_ATTEMPT_S:
+            raise question.failure(errors.LLMTimeout)
+        question.attempts += new
         started = time.perf_counter()
         metrics.INFLIGHT.inc()
         try:
-            # The transport's read timeout starts again with each piece; this one covers the attempt.
-            async with asyncio.timeout(min(self.policy.attempt_timeout_s, left)):
-                # As extra body, the fields go out as they are: the SDK's walk over messages and schema
-                # takes as much CPU as the rest of the call.
-                response = await self._create(model=self.name, messages=[], extra_body=fields)
+            answer = await call(min(self.policy.attempt_timeout_s, left))
         except Exception as error:
             fault = faults.of_exception(error)
             if fault is None:
@@ -240,8 +307,9 @@ class OpenAIChat:
             metrics.INFLIGHT.dec()
             seconds = time.perf_counter() - started
             metrics.SECONDS.labels(self.name).observe(seconds)
-        await self._heed(response.headers)
-        return response.content, seconds * 1000
+        question.running = False
+        await self._heed(answer.headers)
+        return answer.content, seconds * 1000
 
     async def _heed(self, headers: Mapping[str, str]) -> None:
         """A provider says that nothing is left before it begins to answer 429."""

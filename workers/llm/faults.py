@@ -76,8 +76,25 @@ def unreachable() -> Fault:
     return Fault(errors.LLMUnavailable, "connection", retry=True, verdict="failure")
 
 
+def lost() -> Fault:
+    """The provider does not know the call that it answers in the background any more."""
+    return Fault(errors.LLMUnavailable, "lost", retry=True)
+
+
+def of_failed_response(error: object) -> Fault:
+    """A call in the background that ended without an answer; the error is None when it was stopped."""
+    words = _words(error)
+    if "rate_limit_exceeded" in words:
+        return _too_many(error, {})
+    if not words or "server_error" in words:
+        return Fault(errors.LLMUnavailable, "response_failed", retry=True, verdict="failure")
+    return _rejected(400, error)
+
+
 def of_exception(error: Exception) -> Fault | None:
     """What an exception of the SDK or its transport means; None when it is a fault of ours."""
+    if isinstance(error, Fault):
+        return error
     if isinstance(error, openai.APIStatusError):
         return of_status(error.status_code, error.body, error.response.headers)
     if isinstance(error, openai.APITimeoutError):

@@ -23,3 +23,4 @@ LIMITER_WAIT = Histogram(
 BREAKER_STATE = Gauge("breaker_state", "Circuit breaker: 0 closed, 1 open.", ["model"])
 PAID_DISCARDED = Counter("paid_discarded_total", "Paid answers that could not be used.", ["model"])
 JOURNAL_REPLAYS = Counter("llm_journal_replays_total", "Paid answers read again instead of asked for again.")
+RESUMES = Counter("llm_resumes_total", "Calls in the background that were taken over from another execution.")

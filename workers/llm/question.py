@@ -11,7 +11,8 @@ from workers.llm import errors, faults
 from workers.llm.faults import Fault
 from workers.llm.model import Accept, Answer, CallScope, Completion, Prompt, T
 from workers.llm.prices import Price, cost_usd
-from workers.llm.wire import UnreadableBody, input_tokens_bound, read_completion
+from workers.llm.responses import read_answer
+from workers.llm.wire import UnreadableBody, input_tokens_bound
 
 CONTENT_ATTEMPTS = 2
 
@@ -39,6 +40,8 @@ class Question(Generic[T]):
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = 0.0
     latency_ms: float = 0.0
+    running: bool = False
+    """A call of this question goes on at the provider, whatever becomes of us."""
 
     @property
     def input_tokens(self) -> int:
@@ -56,7 +59,7 @@ class Question(Generic[T]):
 
     def _read(self, raw: bytes, latency_ms: float, *, batch: bool) -> Paid:
         try:
-            completion = read_completion(raw, latency_ms=latency_ms)
+            completion = read_answer(raw, latency_ms=latency_ms)
         except UnreadableBody as error:
             return Paid(Completion(None, "", Usage(), None, None, latency_ms), 0.0, trouble=str(error))
         return Paid(completion, cost_usd(completion, self.price, batch=batch))

@@ -40,7 +40,7 @@ def request_fields(
     """Arguments of `chat.completions.create`."""
     fields: dict[str, object] = {
         "model": model,
-        "messages": _messages(prompt, profile),
+        "messages": messages_of(prompt, profile),
         "response_format": _response_format(prompt, profile),
         "max_completion_tokens": max_output_tokens,
     }
@@ -56,7 +56,8 @@ def request_fields(
     return fields
 
 
-def _messages(prompt: Prompt, profile: Profile) -> list[dict[str, str]]:
+def messages_of(prompt: Prompt, profile: Profile) -> list[dict[str, str]]:
+    """The messages of a prompt; without support for schemas, the schema is in the text."""
     system = prompt.system
     if profile == "json_object":
         schema = orjson.dumps(dict(prompt.schema)).decode()
@@ -77,49 +78,46 @@ def input_tokens_bound(prompt: Prompt) -> int:
     return prompt.estimated_tokens + len(orjson.dumps(dict(prompt.schema))) + _FRAMING_TOKENS
 
 
-def read_completion(raw: bytes, *, latency_ms: float) -> Completion:
-    """The first choice of an answer.
-
-    Raises:
-        UnreadableBody: not JSON, or no chat completion.
-    """
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise UnreadableBody("not_json") from error
-    if not isinstance(body, dict):
-        raise UnreadableBody("not_an_object")
+def completion_of(body: Mapping[str, object], *, latency_ms: float) -> Completion:
+    """The first choice of a parsed answer."""
     choices = body.get("choices")
-    choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
-    message = _mapping(choice.get("message"))
-    usage = _mapping(body.get("usage"))
-    prompt_details = _mapping(usage.get("prompt_tokens_details"))
+    choice = mapping_of(choices[0]) if isinstance(choices, list) and choices else {}
+    message = mapping_of(choice.get("message"))
+    usage = mapping_of(body.get("usage"))
+    prompt_details = mapping_of(usage.get("prompt_tokens_details"))
     return Completion(
-        content=_text(message.get("content")),
-        model=_text(body.get("model")) or "",
-        usage=_usage(usage, prompt_details),
-        finish_reason=_text(choice.get("finish_reason")),
-        refusal=_text(message.get("refusal")),
+        content=text_of(message.get("content")),
+        model=text_of(body.get("model")) or "",
+        usage=usage_of(usage, prompt_details),
+        finish_reason=text_of(choice.get("finish_reason")),
+        refusal=text_of(message.get("refusal")),
         latency_ms=latency_ms,
-        cache_write_tokens=_count(prompt_details.get("cache_write_tokens")),
+        cache_write_tokens=count_of(prompt_details.get("cache_write_tokens")),
     )
 
 
-def _usage(usage: Mapping[str, object], details: Mapping[str, object]) -> Usage:
-    prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    total = _count(usage.get("total_tokens")) or prompt + completion
-    return Usage(prompt, _count(details.get("cached_tokens")), completion, total)
+def usage_of(
+    usage: Mapping[str, object],
+    details: Mapping[str, object],
+    *,
+    sent: str = "prompt_tokens",
+    written: str = "completion_tokens",
+) -> Usage:
+    """`sent` and `written` are what the format calls the tokens of prompt and answer."""
+    prompt, completion = count_of(usage.get(sent)), count_of(usage.get(written))
+    total = count_of(usage.get("total_tokens")) or prompt + completion
+    return Usage(prompt, count_of(details.get("cached_tokens")), completion, total)
 
 
-def _mapping(value: object) -> Mapping[str, object]:
+def mapping_of(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _count(value: object) -> int:
+def count_of(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,10 +13,12 @@ import pytest
 from redis.asyncio import Redis
 
 from cache.breaker import BreakerRules, CircuitBreaker
+from cache.journal import MemoryJournal
 from cache.quotas import CallQuotas, QuotaLimits
 from tests.fakes.llm_server import CANARY, LLMServer
 from workers.llm import errors
 from workers.llm.client import CallPolicy, OpenAIChat, connect
+from workers.llm.limits import Unlimited
 from workers.llm.model import Answer, CallScope, PaidCall, Prompt
 from workers.llm.prices import Price
 
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.anyio
 TEXT = "\n".join(f"L{number:03d}: step {number} of the order" for number in range(1, 40))
 PROMPT = Prompt("system", (TEXT, "Write 3-5 points."), {"type": "object"}, "summary", 1200, 1000)
 FAST = CallPolicy(attempt_timeout_s=0.3, backoff_base_s=0.01, backoff_cap_s=0.02)
+PATIENT = replace(FAST, attempt_timeout_s=5)
 
 MakeChat = Callable[..., OpenAIChat]
 Ask = Callable[..., Awaitable[Answer[Any]]]
@@ -57,9 +61,9 @@ async def make_chat(provider: LLMServer, ledger: list[PaidCall]) -> AsyncIterato
     async def book(call: PaidCall) -> None:
         ledger.append(call)
 
-    def make(**options: Any) -> OpenAIChat:
+    def make(*, policy: CallPolicy = FAST, **options: Any) -> OpenAIChat:
         price = Price(input=1, output=4)
-        return OpenAIChat("gpt-4.1-mini", client=client, book=book, policy=FAST, price=price, **options)
+        return OpenAIChat("gpt-4.1-mini", client=client, book=book, policy=policy, price=price, **options)
 
     yield make
     await client.close()
@@ -85,10 +89,14 @@ async def test_an_answer_cites_lines_of_the_text(make_chat: MakeChat) -> None:
     ["503", "500", "408", "409", "429", "reset", "close", "cut", "hang", "html", "not_json", "truncated",
      "no_choices", "null_content", "empty_content", "bad_json", "wrong_shape"],
 )  # fmt: skip
-async def test_one_fault_is_survived(provider: LLMServer, make_chat: MakeChat, behaviour: str) -> None:
+@pytest.mark.parametrize("recoverable", [False, True])
+async def test_one_fault_is_survived(
+    provider: LLMServer, make_chat: MakeChat, behaviour: str, *, recoverable: bool
+) -> None:
     provider.play(behaviour, retry_after_ms=5)
+    chat = make_chat(recoverable=recoverable, policy=replace(FAST, attempt_timeout_s=0.6))
 
-    answer = await ask(make_chat())
+    answer = await ask(chat, journal=MemoryJournal())
 
     assert answer.attempts == 2
     assert provider.stats.requests == 2
@@ -245,3 +253,62 @@ async def test_without_the_store_calls_go_on(
     answers = await asyncio.gather(*(ask(make_chat(quotas=quotas, breaker=breaker)) for _ in range(5)))
 
     assert all(answer.attempts == 1 for answer in answers)
+
+
+async def test_an_answer_in_the_background_survives_faults_of_looking_at_it(
+    provider: LLMServer, make_chat: MakeChat
+) -> None:
+    provider.play("ok", missed_polls=1, latency_ms=10)
+
+    answer = await ask(make_chat(recoverable=True, policy=PATIENT), journal=MemoryJournal())
+
+    assert len(answer.value["summary_bullets"]) == 4
+    assert (answer.attempts, provider.stats.requests, provider.stats.paid) == (1, 1, 1)
+
+
+async def test_an_answer_in_the_background_that_takes_too_long_is_stopped(
+    provider: LLMServer, make_chat: MakeChat
+) -> None:
+    provider.play("ok", latency_ms=60_000)
+    provider.play("ok", latency_ms=0)
+    journal = MemoryJournal()
+
+    answer = await ask(
+        make_chat(recoverable=True, policy=replace(PATIENT, attempt_timeout_s=0.4)), journal=journal
+    )
+
+    assert (answer.attempts, provider.stats.requests) == (2, 2)
+    assert provider.stats.stopped == 1
+
+
+class Settled(Unlimited):
+    def __init__(self) -> None:
+        self.reserved = self.settled = 0
+
+    async def reserve(self, **_demand: object) -> Settled:
+        self.reserved += 1
+        return self
+
+    async def settle(self, *, tokens: int, usd: float) -> None:
+        self.settled += 1
+
+
+async def test_a_canceled_wait_leaves_the_call_and_its_reservation(
+    provider: LLMServer, make_chat: MakeChat, ledger: list[PaidCall]
+) -> None:
+    provider.configure(latency_ms=700)
+    journal, quotas = MemoryJournal(), Settled()
+    first = asyncio.create_task(
+        ask(make_chat(recoverable=True, quotas=quotas, policy=PATIENT), journal=journal)
+    )
+    while not provider.stats.watched:  # noqa: ASYNC110 - the fake has no event for it
+        await asyncio.sleep(0.01)
+
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    answer = await ask(make_chat(recoverable=True, quotas=quotas, policy=PATIENT), journal=journal)
+
+    assert answer.attempts == 1
+    assert provider.stats.requests == 1
+    assert (quotas.reserved, quotas.settled) == (1, 0)
+    assert [call.kept for call in ledger] == [True]

@@ -58,17 +58,26 @@ class MemoryJournal:
         self.entries[attempt] = answer
 
 
+@dataclass(frozen=True)
+class Sent:
+    method: str
+    path: str
+
+
 @dataclass
 class Provider:
-    """Plays its steps in order; remembers what was asked, what was booked and how long was slept."""
+    """Plays its steps in order; remembers what was sent, asked and booked, and how long was slept."""
 
     steps: list[Step]
+    sent: list[Sent] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[PaidCall] = field(default_factory=list)
     sleeps: list[float] = field(default_factory=list)
 
     def handle(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(orjson.loads(request.content))
+        self.sent.append(Sent(request.method, request.url.path))
+        if request.content:
+            self.requests.append(orjson.loads(request.content))
         step = self.steps.pop(0)
         if isinstance(step, Exception):
             raise step
