@@ -68,6 +68,7 @@ class Child:
         self.process = subprocess.Popen(  # noqa: S603 - our own commands
             self.command,
             env=environ,
+            stdout=subprocess.DEVNULL,  # logs are on standard error; here Celery only says that it stops
             start_new_session=True,
             preexec_fn=partial(_begin_child, self.orphan_signal, self.niceness),
         )

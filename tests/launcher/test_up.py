@@ -84,6 +84,10 @@ def test_output_says_where_it_listens(start: Start, tmp_path: Path) -> None:
     for document in ("/docs", "/openapi.json", "/_health"):
         assert httpx2.get(launcher.url + document).status_code == 200
 
+    stop(launcher, signal.SIGTERM)
+
+    assert launcher.text().endswith("Ctrl-C stops it.\nStopping ...\n")
+
 
 def test_second_stack_on_the_same_folder_says_so_and_harms_nothing(start: Start, tmp_path: Path) -> None:
     first = start(tmp_path / "data")
