@@ -40,7 +40,7 @@ from cache.answered import AnsweredLog
 from cache.connection import FaultCounter, StoreGate, cache_client, coordination_client
 from cache.oauth_states import OAuthStates
 from cache.phone_numbers import PhoneNumberCache
-from cache.sparklines import SparklineCache
+from cache.sparkline_store import SparklineCache
 from cache.summaries import SummaryCache
 from cache.texts import TextCache
 from cache.throttles import SlidingWindows
@@ -146,6 +146,7 @@ async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
     celery = make_celery(settings.effective_broker_url)
     stack.callback(celery.close)
     in_store = settings.effective_broker_url == settings.redis_url
+    one_store = settings.effective_cache_url == settings.redis_url
     queue = JobQueue(store, ended, celery, broker_in_store=in_store)
     stack.callback(queue.close)
     preparer = Preparer()
@@ -160,7 +161,7 @@ async def _open_services(settings: Settings, stack: AsyncExitStack) -> Services:
         summaries=summaries,
         answered=answered,
         texts=TextCache(cached, gate=gate, ttl_s=settings.text_cache_ttl_s),
-        sparklines=SparklineCache(cached, gate=gate),
+        sparklines=SparklineCache(cached, gate=gate, marks=None if one_store else coordination),
         preparer=preparer,
         vault=vault,
         oauth_states=OAuthStates(coordination),

@@ -15,7 +15,7 @@ from api_shim.throttling import Bucket, Throttles
 from cache.answered import AnsweredLog
 from cache.oauth_states import OAuthStates
 from cache.phone_numbers import PhoneNumberCache
-from cache.sparklines import SparklineCache
+from cache.sparkline_store import SparklineCache
 from cache.summaries import SummaryCache
 from cache.texts import TextCache
 from config.settings import Settings

@@ -2,21 +2,18 @@
 
 A bucket is closed when its time is over. Stored rows are used for two periods after they were made and kept
 for three, so a record that comes late for a closed bucket shows after two periods at the latest. Whatever is
-missing, stale, unreadable or away is computed as if there were no store.
+missing, stale, unreadable or away is computed as if there were no store. The parts of buckets at the ends of
+a range are in `sparkline_edges.py`, reading and writing in `sparkline_store.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, cast
 
-import redis
-import redis.asyncio
-
-from cache.connection import STORE_FAULTS, FaultCounter, StoreGate, StoreUnavailable
 from cache.entries import Undecodable, compress, decompress
-from cache.metrics import SPARKLINE_READS
 from jobs.json_text import JsonSyntaxError, dump_json, load_json
 from jobs.log_dates import micros
 from jobs.log_models import SparklineQuery
@@ -30,6 +27,7 @@ KEPT_PERIODS: Final = 3
 SETTLE_S: Final = 2  # in which an accepted record becomes visible: a bucket is closed only then
 MAX_STORED_BYTES: Final = 4_194_304
 MAX_PLAIN_BYTES: Final = 67_108_864
+KEPT_DECODED_BYTES: Final = 131_072  # the same few entries are read over and over
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,9 @@ class Stored:
     start: int
     end: int
     rows: tuple[Row, ...]
+
+    def __hash__(self) -> int:
+        return hash((self.stored_at, self.start, self.end))
 
     def fresh(self, now: float) -> bool:
         """Whether the rows may be used at `now`."""
@@ -73,7 +74,7 @@ def sparkline_key(project_id: int, query: SparklineQuery) -> str | None:
 
 def closed_buckets(query: SparklineQuery, *, now_us: int) -> tuple[int, int] | None:
     """Start and end (UNIX seconds) of the range's whole buckets whose time is over; None: there are none."""
-    start, end = _whole_buckets(query)
+    start, end = whole_buckets(query)
     end = min(end, (now_us // 1_000_000 - SETTLE_S) // query.width_s * query.width_s)
     return (start, end) if start < end else None
 
@@ -82,21 +83,14 @@ def plan(query: SparklineQuery, stored: Stored | None, *, now: float) -> Plan | 
     """How to answer with stored rows; None when they are of no use."""
     if stored is None or not stored.fresh(now):
         return None
-    first, last = _bounds_us(query)
-    start, end = _whole_buckets(query)
+    first, last = bounds_us(query)
+    start, end = whole_buckets(query)
     start, end = max(start, stored.start), min(end, stored.end)
     if start >= end:
         return None
     before = (first, start * 1_000_000 - 1)
     after = (end * 1_000_000, last)
     return Plan(start, end, tuple(part for part in (before, after) if part[0] <= part[1]))
-
-
-def has_whole_buckets_only(query: SparklineQuery) -> bool:
-    """Whether stored rows alone may answer: no bucket is cut by a bound of the range."""
-    first, last = _bounds_us(query)
-    width_us = query.width_s * 1_000_000
-    return first % width_us == 0 and (last + 1) % width_us == 0
 
 
 def rows_between(stored: Stored, chosen: Plan) -> list[Row]:
@@ -108,62 +102,6 @@ def hit_headers(stored: Stored, *, now: float) -> dict[str, str]:
     return {"X-Cache": "hit", "Age": str(max(0, int(now - stored.stored_at)))}
 
 
-class SparklineCache:
-    """For the shim, which only reads; shares the gate of the cache store."""
-
-    def __init__(self, client: redis.asyncio.Redis, *, gate: StoreGate) -> None:
-        self._client = client
-        self._gate = gate
-
-    async def get(self, key: str) -> Stored | None:
-        try:
-            raw = await self._gate.run(lambda: self._client.get(key))
-        except StoreUnavailable:
-            SPARKLINE_READS.labels("unavailable").inc()
-            return None
-        stored = decode(cast("bytes | None", raw))
-        SPARKLINE_READS.labels("miss" if stored is None else "hit").inc()
-        return stored
-
-
-class BlockingSparklineCache:
-    """For the logs worker; the client's socket timeouts are the time limit."""
-
-    def __init__(self, client: redis.Redis, *, faults: FaultCounter) -> None:
-        self._client = client
-        self._faults = faults
-
-    def get(self, key: str) -> Stored | None:
-        stored, status = self._read(key)
-        SPARKLINE_READS.labels(status).inc()
-        return stored
-
-    def put(self, key: str, stored: Stored) -> bool:
-        """Whether the rows are kept now; they take the place of earlier ones."""
-        packed = encode(stored)
-        if self._faults.closed or len(packed) > MAX_STORED_BYTES:
-            return False
-        try:
-            self._client.set(key, packed, px=int(stored.period_s * KEPT_PERIODS * 1000))
-        except STORE_FAULTS:
-            self._faults.failed()
-            return False
-        self._faults.succeeded()
-        return True
-
-    def _read(self, key: str) -> tuple[Stored | None, str]:
-        if self._faults.closed:
-            return None, "unavailable"
-        try:
-            raw = self._client.get(key)
-        except STORE_FAULTS:
-            self._faults.failed()
-            return None, "unavailable"
-        self._faults.succeeded()
-        stored = decode(cast("bytes | None", raw))
-        return stored, "miss" if stored is None else "hit"
-
-
 def encode(stored: Stored) -> bytes:
     head = [stored.stored_at, stored.period_s, stored.start, stored.end]
     return compress(dump_json([head, stored.rows]))
@@ -173,6 +111,11 @@ def decode(raw: bytes | None) -> Stored | None:
     """The stored rows; None when there are none that can be read."""
     if raw is None:
         return None
+    return _decoded(raw) if len(raw) <= KEPT_DECODED_BYTES else _decoded.__wrapped__(raw)
+
+
+@lru_cache(maxsize=64)
+def _decoded(raw: bytes) -> Stored | None:
     try:
         head, rows = cast("Any", load_json(decompress(raw, max_bytes=MAX_PLAIN_BYTES)))
         stored_at, period_s, start, end = head
@@ -182,12 +125,12 @@ def decode(raw: bytes | None) -> Stored | None:
         return None
 
 
-def _bounds_us(query: SparklineQuery) -> tuple[int, int]:
+def bounds_us(query: SparklineQuery) -> tuple[int, int]:
     return micros(query.date_from), micros(query.range.date_to)
 
 
-def _whole_buckets(query: SparklineQuery) -> tuple[int, int]:
+def whole_buckets(query: SparklineQuery) -> tuple[int, int]:
     """Start of the first and end of the last bucket that lie in the range as a whole, in UNIX seconds."""
-    first, last = _bounds_us(query)
+    first, last = bounds_us(query)
     width_us = query.width_s * 1_000_000
     return -(-first // width_us) * query.width_s, (last + 1) // width_us * query.width_s

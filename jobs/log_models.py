@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, Literal
 
 from jobs.log_cursors import Cursor
@@ -74,8 +75,12 @@ class SparklineQuery:
     @property
     def width_s(self) -> int:
         """Seconds of a bucket: what is nearest to a fiftieth of the range, the smaller one on a tie."""
-        span_us = micros(self.range.date_to) - micros(self.date_from)
-        return min(WIDTHS_S, key=lambda width: (abs(width * 1_000_000 * _STEPS - span_us), width))
+        return _width_of(micros(self.range.date_to) - micros(self.date_from))
+
+
+@lru_cache(maxsize=64)  # asked for several times in a request, and most ranges have the same few spans
+def _width_of(span_us: int) -> int:
+    return min(WIDTHS_S, key=lambda width: (abs(width * 1_000_000 * _STEPS - span_us), width))
 
 
 @dataclass(frozen=True, slots=True)

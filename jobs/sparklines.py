@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from jobs.log_dates import iso_z, micros
-from jobs.log_models import SparklineQuery
+from jobs.log_models import Breakdown, Rank, SparklineQuery
 
 INTERVAL_HEADER: Final = "X-Tracegist-Interval"
 SOURCE_HEADER: Final = "X-Tracegist-Source"
@@ -21,13 +22,34 @@ OTHER: Final = "$$_posthog_breakdown_other_$$"
 Row = tuple[int, str, int, int]
 
 
-def answer_rows(query: SparklineQuery, counted: Iterable[Row]) -> list[dict[str, object]]:
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """All of a request that its answer depends on, once the buckets are counted.
+
+    `first` and `last` are the buckets that are shown even when empty, as UNIX seconds of their start.
+    """
+
+    breakdown: Breakdown
+    rank: Rank
+    width_s: int
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, query: SparklineQuery) -> Frame:
+        width = query.width_s
+        first = micros(query.date_from) // 1_000_000 // width * width
+        last = (micros(query.range.date_to) - 1_000_000) // 1_000_000 // width * width
+        return cls(query.breakdown, query.rank, width, first, max(first, last))
+
+
+def answer_rows(frame: Frame, counted: Iterable[Row]) -> list[dict[str, object]]:
     """The answer's list. `counted` may have several rows for one bucket and value: they are added up."""
-    rows = _filled(query, _folded(query, _added_up(counted)))
+    rows = _filled(frame, _folded(frame, _added_up(counted)))
     return [
         {
             "time": iso_z(datetime.fromtimestamp(start, UTC)),
-            query.breakdown: value,
+            frame.breakdown: value,
             "count": count,
             "bytes_uncompressed": size,
         }
@@ -57,24 +79,21 @@ def _added_up(counted: Iterable[Row]) -> list[Row]:
     return [(start, value, count, size) for (start, value), (count, size) in sums.items() if count]
 
 
-def _folded(query: SparklineQuery, rows: Sequence[Row]) -> list[Row]:
+def _folded(frame: Frame, rows: Sequence[Row]) -> list[Row]:
     """The values that rank first over the whole range keep their names, all others become one."""
     totals: dict[str, int] = defaultdict(int)
     for _, value, count, size in rows:
-        totals[value] += count if query.rank == "count" else size
+        totals[value] += count if frame.rank == "count" else size
     if len(totals) <= TOP_VALUES:
         return list(rows)
     named = set(sorted(totals, key=lambda value: (-totals[value], value))[:TOP_VALUES])
     return _added_up((at, value if value in named else OTHER, count, size) for at, value, count, size in rows)
 
 
-def _filled(query: SparklineQuery, rows: Sequence[Row]) -> Iterator[Row]:
+def _filled(frame: Frame, rows: Sequence[Row]) -> Iterator[Row]:
     """The rows, and one without a value for each bucket of the range that has none."""
     yield from rows
     taken = {start for start, *_ in rows}
-    width = query.width_s
-    first = micros(query.date_from) // 1_000_000 // width * width
-    last = max(first, (micros(query.range.date_to) - 1_000_000) // 1_000_000 // width * width)
-    for start in range(first, last + 1, width):
+    for start in range(frame.first, frame.last + 1, frame.width_s):
         if start not in taken:
             yield start, NO_VALUE, 0, 0

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis import Redis
 
+from cache.log_marks import LogMarks
 from cache.log_turns import LogTurns
 from config.settings import Settings
 from jobs.errors import Throttled, TracegistError
@@ -35,6 +36,8 @@ TURN_PATIENCE_S = 1.0
 WAITING_TURNS = 4  # threads that may wait for a turn; others are refused at once
 LARGE_UPLOAD_BYTES = 4 * 1_048_576
 RETRY_AFTER_S = 2
+QUIET_S = 1.0  # without inserts, after which it is worth to keep what is counted up to now
+REPLICA_LAG_S = 10.0  # the same for a server: what is inserted is readable everywhere then
 
 
 class LogRuntime:
@@ -50,6 +53,7 @@ class LogRuntime:
         )
         self._waiting = threading.BoundedSemaphore(WAITING_TURNS)
         self._uploads = threading.BoundedSemaphore(settings.logs_uploads)
+        self.marks = LogMarks(redis)
         self._large_upload = threading.Lock()  # parsed, a large body takes many times its size
 
     @property
@@ -61,6 +65,11 @@ class LogRuntime:
         if self._store is None:
             raise StoreUnavailable("The log store is starting.", retry_after_s=RETRY_AFTER_S)
         return self._store
+
+    @property
+    def quiet_s(self) -> float:
+        """How long a project's records must be unchanged before what is counted of them is kept."""
+        return QUIET_S if self.store.embedded else REPLICA_LAG_S
 
     def answers(self) -> bool:
         """Whether the store answers now; opens it when it is not open yet."""
@@ -118,7 +127,9 @@ class LogRuntime:
     def _opened(self) -> LogStore:
         with self._opening:
             if self._store is None:
-                self._store = _open(self.settings)
+                store = _open(self.settings)
+                self.marks.new_epoch()
+                self._store = store
             return self._store
 
     @contextmanager

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from cache.connection import FaultCounter, blocking_cache_client, blocking_coordination_client
 from cache.phone_numbers import BlockingPhoneNumberCache
-from cache.sparklines import BlockingSparklineCache
+from cache.sparkline_store import BlockingSparklineCache
 from cache.spend import BatchSpend
 from cache.texts import BlockingTextCache
 from config.settings import Settings, load_settings

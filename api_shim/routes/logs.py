@@ -6,7 +6,6 @@ Answers about logs are never shared between callers and, except for sparklines, 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -21,10 +20,10 @@ from api_shim.documents import logs as documents
 from api_shim.idempotency import digest_of, once
 from api_shim.log_uploads import media_type_of, pack_upload, read_upload_body
 from api_shim.preparation import parse
+from api_shim.sparklines import counted_ahead
 from api_shim.throttling import Bucket
-from cache.sparklines import has_whole_buckets_only, hit_headers, plan, rows_between, sparkline_key
+from cache.sparklines import sparkline_key
 from jobs.errors import Unavailable, UnsupportedMediaType
-from jobs.json_text import dump_json
 from jobs.kinds import (
     LOGS_ATTRIBUTES,
     LOGS_CONTEXT,
@@ -52,7 +51,6 @@ from jobs.logs import (
     parse_values,
 )
 from jobs.records import JobResult
-from jobs.sparklines import PRECOMPUTED, answer_rows, object_form, sparkline_headers
 from jobs.store import pack
 
 router = APIRouter(prefix="/logs", tags=["logs"])
@@ -150,12 +148,12 @@ async def _ask(
     raw = b"" if request.method == "GET" else await read_json_body(request, limits=LIMITS)
     asked = parse(raw) if raw else dict(request.query_params)
     query, options = check(asked, now=now, timezone=UTC), _options(request)
-    payload = question(asked, now=now, options=options)
-    work = Work(kind, pack(payload), ends_with_caller=kind is not LOGS_REBUILD)
 
     async def act(turn: Turn) -> Response:
         if known is not None and (found := await known(services, access, query, options)) is not None:
             return result_response(found, headers=preference_of(request, services).headers())
+        payload = question(asked, now=now, options=options)
+        work = Work(kind, pack(payload), ends_with_caller=kind is not LOGS_REBUILD)
         return await answer(request, services, access, work, turn)
 
     if not raw:  # a GET; an empty body counts as `{}`
@@ -168,18 +166,10 @@ async def _ask(
 async def _counted_ahead(
     services: Services, access: Access, query: SparklineQuery, options: Options
 ) -> JobResult | None:
-    """The answer when stored rows are all that it takes: a range of whole buckets, all of them closed."""
-    if options["fresh"] or not has_whole_buckets_only(query):
-        return None
-    key, now = sparkline_key(access.project.id, query), time.time()
-    stored = None if key is None else await services.sparklines.get(key)
-    chosen = plan(query, stored, now=now)
-    if stored is None or chosen is None or chosen.live:
-        return None
-    headers = {**sparkline_headers(query, source=PRECOMPUTED), **hit_headers(stored, now=now)}
-    rows: object = answer_rows(query, rows_between(stored, chosen))
-    body = object_form(rows, headers) if options["as_object"] else rows
-    return JobResult(200, dump_json(body), headers)
+    """The answer when what is stored is all that it takes."""
+    key = None if options["fresh"] else sparkline_key(access.project.id, query)
+    found = None if key is None else await services.sparklines.get(key, access.project.id)
+    return None if found is None else counted_ahead(query, found, as_object=options["as_object"])
 
 
 def _options(request: Request) -> Options:

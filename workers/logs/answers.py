@@ -20,7 +20,7 @@ from jobs.log_models import (
     SparklineQuery,
     ValuesQuery,
 )
-from jobs.sparklines import Row, answer_rows, object_form, sparkline_headers
+from jobs.sparklines import Frame, Row, answer_rows, object_form, sparkline_headers
 from workers.logs.exports import CONTENT_TYPES, Export, comma_separated, ndjson
 from workers.logs.listings import KeyMatch, list_keys, list_values
 from workers.logs.paging import Page, reached, read_page
@@ -79,7 +79,7 @@ def answer_sparkline(query: SparklineQuery, sight: Sight) -> Answer:
 
 def sparkline_answer(query: SparklineQuery, rows: Iterable[Row], *, source: str) -> Answer:
     """The answer for the unfolded rows of the whole range, whether counted now or earlier."""
-    return Answer(answer_rows(query, rows), sparkline_headers(query, source=source))
+    return Answer(answer_rows(Frame.of(query), rows), sparkline_headers(query, source=source))
 
 
 def as_object(answer: Answer) -> Answer:

@@ -145,6 +145,28 @@ def raw_cells(query: SparklineQuery, windows: Sequence[Window], *, zone: tzinfo)
     )
 
 
+def single_records(
+    query: SparklineQuery, windows: Sequence[Window], limit: int, *, zone: tzinfo
+) -> Statement:
+    """(microseconds, value, records, bytes) of single records, in order of time, up to `limit` a window."""
+    binder = Binder()
+    inside = [_within("timestamp", window, binder) for window in windows]
+    which = ", ".join(f"({part})" for part in inside)
+    return Statement(
+        table="logs",
+        columns=(
+            f"toUnixTimestamp64Micro(timestamp) AS at, {_BREAKDOWNS[query.breakdown]} AS named, count(),"
+            " sum(bytes)"
+        ),
+        where=all_of((
+            " OR ".join(f"({part})" for part in inside), condition(query.filters, binder, zone=zone)
+        )),
+        parameters=binder.parameters,
+        tail=f"GROUP BY timestamp, named ORDER BY timestamp, named LIMIT {limit:d} BY {which}",
+        settings=_SETTINGS,
+    )  # fmt: skip
+
+
 def rollup_cells(query: SparklineQuery, windows: Sequence[Window], *, zone: tzinfo) -> Statement:
     """The same from the minute rollup; the windows are of whole minutes."""
     binder = Binder()

@@ -13,7 +13,7 @@ from jobs.log_dates import micros
 from jobs.log_models import SparklineQuery
 from jobs.sparklines import Row
 from workers.logs.filters import only_rolled_up
-from workers.logs.queries import MINUTE_US, Window, raw_cells, rollup_cells
+from workers.logs.queries import MINUTE_US, Window, raw_cells, rollup_cells, single_records
 from workers.logs.reading import Sight, whole
 
 Source = Literal["rollup", "raw", "mixed"]
@@ -46,6 +46,14 @@ def count_rows(query: SparklineQuery, windows: Sequence[Window], sight: Sight) -
     if ends:
         rows += _read(query, sight.read(raw_cells(query, ends, zone=sight.zone)))
     return Counted(rows, "raw" if not minutes else "mixed" if ends else "rollup")
+
+
+def read_singles(
+    query: SparklineQuery, windows: Sequence[Window], limit: int, sight: Sight
+) -> list[tuple[int, str, int, int]]:
+    """(microseconds, value, records, bytes), in order of time: the first `limit` of each window."""
+    rows = sight.read(single_records(query, windows, limit, zone=sight.zone))
+    return [(whole(at), str(value), whole(count), whole(size)) for at, value, count, size in rows]
 
 
 def _whole_minutes(window: Window) -> Window:

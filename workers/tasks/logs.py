@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import structlog
 from celery import shared_task
@@ -59,9 +58,6 @@ from workers.metrics import LOG_RECORDS, LOG_ROLLUP_DRIFT, SPARKLINES_PRECOMPUTE
 from workers.resources import Resources, process_resources
 from workers.schedule import CHECK_LOGS, PRECOMPUTE_SPARKLINES
 from workers.sparklines import Stock, answer_and_store, answer_with_store, built_in_queries, precompute
-
-if TYPE_CHECKING:
-    from workers.logs.store import LogStore
 
 log = structlog.get_logger()
 
@@ -134,7 +130,7 @@ def precompute_sparklines() -> None:
 
 
 def _precompute(resources: Resources, project_id: int) -> None:
-    stock = Stock(resources.sparklines, project_id)
+    stock = _stock(resources, project_id)
     period_s = resources.settings.logs_precompute_interval_s
     now = datetime.now(UTC)
     for query in built_in_queries(now):
@@ -152,23 +148,27 @@ def check_rollups() -> None:
     resources = process_resources()
     with resources.alone("check-log-rollups") as chosen:
         if chosen:
-            _check(resources.logs.store, datetime.now(UTC))
+            _check(resources.logs, datetime.now(UTC))
 
 
-def _check(store: LogStore, now: datetime) -> None:
+def _check(logs: LogRuntime, now: datetime) -> None:
+    store = logs.store
     end = now.replace(minute=0, second=0, microsecond=0)
     start = end - CHECKED
     for project_id in store.projects_with_records(start):
         for drift in store.check_rollups(project_id, start, end):
             LOG_ROLLUP_DRIFT.labels(drift.table).inc()
             log.warning("log_rollup_drift", project_id=project_id, table=drift.table, missing=drift.missing)
-            store.rebuild_rollup(project_id, drift.hour, drift.hour + HOUR)
+            with logs.marks.changing(project_id):
+                store.rebuild_rollup(project_id, drift.hour, drift.hour + HOUR)
 
 
 def _rebuild(run: Run, logs: LogRuntime) -> JobResult:
     asked = read_question(run.take_payload())
     request = parse_rebuild(asked.asked, now=asked.now, timezone=UTC)
-    mended = logs.store.rebuild_rollup(run.record.project_id, request.date_from, request.date_to)
+    project_id = run.record.project_id
+    with logs.marks.changing(project_id):
+        mended = logs.store.rebuild_rollup(project_id, request.date_from, request.date_to)
     return JobResult(200, dump_json({"mended": mended}))
 
 
@@ -182,13 +182,18 @@ def _query(asked: Question, sight: Sight, _: JobRecord) -> Answer:
 
 def _sparkline(asked: Question, sight: Sight, record: JobRecord) -> Answer:
     query = parse_sparkline(asked.asked, now=asked.now, timezone=sight.zone)
-    stock = Stock(process_resources().sparklines, record.project_id)
+    stock = _stock(process_resources(), record.project_id)
     period_s = _period_s(record, now=asked.now)
     if period_s is not None:
         answer = answer_and_store(query, sight, stock, now=datetime.now(UTC), period_s=period_s)
     else:
         answer = answer_with_store(query, sight, stock, fresh=bool(asked.options.get("fresh")))
     return as_object(answer) if asked.options.get("as_object") else answer
+
+
+def _stock(resources: Resources, project_id: int) -> Stock:
+    logs = resources.logs
+    return Stock(resources.sparklines, logs.marks, project_id, quiet_s=logs.quiet_s)
 
 
 def _period_s(record: JobRecord, *, now: datetime) -> float | None:
@@ -252,7 +257,9 @@ def _store(run: Run, logs: LogRuntime, *, patience_s: float) -> JobResult:
     with logs.storing(len(run.payload), patience_s=patience_s):
         upload = read_upload(run.take_payload())
         parsed = _parsed(upload)
-        store.insert(project_id, Batch.of(project_id, upload.body), parsed.rows)
+        if parsed.rows:
+            with logs.marks.changing(project_id):
+                store.insert(project_id, Batch.of(project_id, upload.body), parsed.rows)
     LOG_RECORDS.labels(upload.form, "stored").inc(parsed.accepted)
     LOG_RECORDS.labels(upload.form, "rejected").inc(parsed.rejected)
     return JobResult(200, dump_json(_told(upload, parsed)))

@@ -26,7 +26,7 @@ from cache.sparklines import (
 from jobs.log_dates import micros
 from jobs.log_models import SparklineQuery
 from jobs.logs import parse_sparkline
-from jobs.sparklines import NO_VALUE, OTHER, Row, answer_rows
+from jobs.sparklines import NO_VALUE, OTHER, Frame, Row, answer_rows
 
 NOW = datetime(2026, 11, 23, 12, 0, 30, 500_000, tzinfo=UTC)
 
@@ -89,8 +89,8 @@ def test_an_answer_with_stored_rows_equals_the_computed_one(
     chosen = plan(query, stored, now=later.timestamp())
 
     assert chosen is not None
-    assert answer_rows(query, merged(query, stored, chosen, records)) == answer_rows(
-        query, computed(query, records)
+    assert answer_rows(Frame.of(query), merged(query, stored, chosen, records)) == answer_rows(
+        Frame.of(query), computed(query, records)
     )
 
 
@@ -195,7 +195,7 @@ def test_ten_values_keep_their_names_and_the_rest_is_one() -> None:
     start = micros(NOW) // 60_000_000 * 60
     rows = [(start, f"service {number:02}", 100 - number, 1) for number in range(13)]
 
-    answer = answer_rows(query, rows)
+    answer = answer_rows(Frame.of(query), rows)
 
     named = {row["service"]: row["count"] for row in answer if row["count"]}
     assert named == {**{f"service {n:02}": 100 - n for n in range(10)}, OTHER: 90 + 89 + 88}
@@ -205,7 +205,7 @@ def test_values_that_rank_alike_are_chosen_by_name() -> None:
     query = sparkline()
     start = micros(NOW) // 60_000_000 * 60
 
-    answer = answer_rows(query, [(start, name, 1, 1) for name in "lkjihgfedcba"])
+    answer = answer_rows(Frame.of(query), [(start, name, 1, 1) for name in "lkjihgfedcba"])
 
     assert {row["service"] for row in answer if row["count"]} == {*"abcdefghij", OTHER}
 
@@ -214,7 +214,7 @@ def test_empty_buckets_and_empty_names_have_no_value() -> None:
     query = replace(sparkline(), range=sparkline().range)
     start = micros(NOW) // 60_000_000 * 60
 
-    answer = answer_rows(query, [(start, "", 2, 5)])
+    answer = answer_rows(Frame.of(query), [(start, "", 2, 5)])
 
     assert len(answer) == 61
     assert [row for row in answer if row["count"]] == [
