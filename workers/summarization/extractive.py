@@ -32,7 +32,7 @@ def summarize_extractive(
 ) -> Summary:
     reading = Reading(shown)
     problems = find_problems(reading)
-    uses = findings.find_uses(reading.outline.calls)
+    uses = findings.find_uses(reading.outline.calls, reading.outline.nodes)
     asked = findings.request(reading)
     request, words = asked or (None, "")
     title = _title(summarize_type, data) or words or _first_name(reading, summarize_type)

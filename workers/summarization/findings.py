@@ -5,10 +5,12 @@ Statements only repeat, count and compare what lines say; each carries the lines
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from statistics import median
 
 from workers.summarization.outline import (
@@ -18,6 +20,8 @@ from workers.summarization.outline import (
     Call,
     Node,
     first_paragraph,
+    following,
+    is_rule,
 )
 from workers.summarization.points import Draft
 from workers.summarization.reading import (
@@ -33,6 +37,7 @@ from workers.summarization.reading import (
 from workers.summarization.references import MAX_PER_POINT
 
 _MAX_SECTIONS_BACK = 50
+_TELLS_NOTHING = re.compile(r'"(?:role|type|id|object)": |.*[\w+/\-]{200}', re.ASCII)
 _MAX_PARAGRAPH_LINES = 20
 _KINDS = {"GEN": "generation", "SPAN": "span", "EMBED": "embedding", "EVAL": "evaluation", "EVENT": "event"}
 
@@ -55,9 +60,24 @@ def answer(reading: Reading) -> Draft | None:
     outputs = [section for section in reading.outline.sections if section.kind in OUTPUT_KINDS]
     for section in reversed(outputs[-_MAX_SECTIONS_BACK:]):
         heading = reading.last_message_of.get(section, section.number)
-        if line := reading.content_after(heading):
-            return Draft(f"The last output begins: {excerpt(reading.said(line))}", ((line, line),))
+        if first := reading.content_after(heading):
+            line = _first_telling(reading, first)
+            words = reading.said(line)
+            if line in {call.number for call in reading.outline.calls}:
+                return Draft(f"The last output calls: {excerpt(words.removeprefix('- '))}", ((line, line),))
+            return Draft(f"The last output begins: {excerpt(words)}", ((line, line),))
     return None
+
+
+def _first_telling(reading: Reading, first: int) -> int:
+    """The first line of an output that is not its role or type, nor a signature; else its first line."""
+    for line in [first, *islice(following(reading.shown, first), _MAX_PARAGRAPH_LINES)]:
+        words = reading.said(line)
+        if line in reading.outline.marked or is_rule(words):
+            break
+        if words.strip("{}[], ") and not _TELLS_NOTHING.match(words):
+            return line
+    return first
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +88,46 @@ class Use:
     lines: tuple[int, ...]
 
 
-def find_uses(calls: Iterable[Call]) -> list[Use]:
-    """Distinct calls. An input repeats earlier outputs, so a call counts as often as one event lists it,
-    or as often as outputs make it, whichever is more."""
-    by_event: dict[tuple[str, int], list[Call]] = defaultdict(list)
-    made: dict[str, list[Call]] = defaultdict(list)
+def find_uses(calls: Iterable[Call], nodes: Sequence[Node]) -> list[Use]:
+    """Distinct calls. An input repeats earlier outputs, and the output of a step those of steps inside it: a
+    call counts as often as one event lists it, or as often as outputs make it, whichever is more."""
+    listed: dict[tuple[str, int], list[Call]] = defaultdict(list)
+    made: dict[str, dict[int, list[Call]]] = defaultdict(lambda: defaultdict(list))
     for call in calls:
         node = call.section.node if call.section else None
-        by_event[call.signature, node.number if node else 0].append(call)
+        at = node.number if node else 0
+        listed[call.signature, at].append(call)
         if call.section and call.section.kind in OUTPUT_KINDS:
-            made[call.signature].append(call)
-    most: dict[str, list[Call]] = dict(made)
-    for (signature, _), listed in by_event.items():
-        if len(listed) > len(most.get(signature, ())):
-            most[signature] = listed
-    uses = [Use(listed[0].name, tuple(call.number for call in listed)) for listed in most.values()]
+            made[call.signature][at].append(call)
+    ends = _ends(nodes)
+    most = {signature: _without_repeats(by_node, ends) for signature, by_node in made.items()}
+    for (signature, _), together in listed.items():
+        if len(together) > len(most.get(signature, ())):
+            most[signature] = together
+    uses = [Use(found[0].name, tuple(call.number for call in found)) for found in most.values()]
     return sorted(uses, key=lambda use: use.lines[0])
+
+
+def _ends(nodes: Sequence[Node]) -> dict[int, float]:
+    """For each node the line before which its last step begins; what belongs to no node is around all."""
+    ends: dict[int, float] = {0: math.inf}
+    open_nodes: list[Node] = []
+    for node in nodes:
+        while open_nodes and open_nodes[-1].depth >= node.depth:
+            ends[open_nodes.pop().number] = node.number
+        open_nodes.append(node)
+    return ends | {node.number: math.inf for node in open_nodes}
+
+
+def _without_repeats(by_node: Mapping[int, list[Call]], ends: Mapping[int, float]) -> list[Call]:
+    """Equal calls: of a step and the steps inside it, whichever lists more."""
+    kept: list[tuple[int, list[Call]]] = []
+    for at in sorted(by_node, reverse=True):
+        inside: list[Call] = []
+        while kept and kept[-1][0] < ends[at]:
+            inside += kept.pop()[1]
+        kept.append((at, max(by_node[at], inside, key=len)))
+    return [call for _, calls in reversed(kept) for call in calls]
 
 
 def tools(uses: Iterable[Use]) -> Draft | None:
@@ -145,7 +189,7 @@ def _outlier(
     value, node = max(measured, key=lambda pair: (pair[0], -pair[1].number))
     middle = median(value for value, _ in measured)
     stands_out = value >= 2 * middle or value >= sum(value for value, _ in measured) / 2
-    if not stands_out or value <= middle:
+    if not stands_out or value <= middle or write(value) == write(middle):
         return None
     text = f"The {word} step is {name_of(node)}: {write(value)}, median {write(middle)}."
     return Draft(text, ((node.number, node.number),))

@@ -14,6 +14,7 @@ from workers.summarization.references import MAX_PER_POINT
 
 _MAX_BODY_LINES = 20
 _MESSAGE = re.compile(r"""[-\s]*"?(?:message|detail|error_message|msg|errorMessage)"?:\s*(?=[^\s{\[|])""")
+_ERROR = re.compile(r"^error:\s+(?=\S)", re.IGNORECASE)
 _OWNERS = {"TRACE ERROR": " of the trace"}
 
 
@@ -69,5 +70,5 @@ def _section_problem(reading: Reading, section: Section) -> tuple[int, str, Prob
     if telling is None:
         return section.number, "", Problem(f"Error{place}, without details.", (*head, section.number))
     words = _MESSAGE.sub("", reading.said(telling), count=1).strip(' ",')
-    text = f"Error{place}: {excerpt(words).strip(chr(34))}"
+    text = f"Error{place}: {excerpt(_ERROR.sub('', words, count=1)).strip(chr(34))}"
     return section.number, fold(words)[:200], Problem(text, (*head, section.number, telling))

@@ -86,6 +86,24 @@ def test_a_call_repeated_in_a_later_input_counts_once() -> None:
     assert bullet("Tools", summary(shown(steps)))[0] == "Tools called: find (1)."
 
 
+CALLING = "\nOUTPUT:\n\n[1] ASSISTANT\n\n\nTool calls: 1\n  - find(q=1)\n\n----------\n"
+
+
+def test_a_call_in_the_outputs_of_a_step_and_of_the_step_around_it_counts_once() -> None:
+    steps = f"└─ [SPAN] run\n{CALLING}   └─ [GEN] plan\n{CALLING}"
+
+    result = summary(shown(steps))
+
+    assert bullet("Tools", result)[0] == "Tools called: find (1)."
+    assert not any("equal arguments" in note.text for note in result.interesting_notes)
+
+
+def test_equal_calls_of_two_steps_inside_one_count_twice() -> None:
+    steps = f"└─ [SPAN] run\n{CALLING}   ├─ [GEN] plan\n{CALLING}   └─ [GEN] again\n{CALLING}"
+
+    assert bullet("Tools", summary(shown(steps)))[0] == "Tools called: find (2)."
+
+
 def test_steps_and_models_are_outlined() -> None:
     text, references = bullet("The trace has", summary())
 
@@ -95,6 +113,42 @@ def test_steps_and_models_are_outlined() -> None:
 
 def test_a_slow_step_stands_out() -> None:
     assert bullet("slowest", summary())[0] == "The slowest step is fetch_page: 3.20s, median 0.55s."
+
+
+def test_figures_that_read_the_same_are_no_outlier() -> None:
+    text = shown("├─ [GEN] a ($0.0002, gpt-4o)\n└─ [GEN] b ($0.0002, gpt-4o)")
+
+    assert not any("dearest" in point.text for point in summary(text).summary_bullets)
+
+
+def test_a_tool_call_as_the_last_output_is_called_one() -> None:
+    assert summary(shown(CALLING)).summary_bullets[-1].text == 'The last output calls: "find(q=1)"'
+
+
+@pytest.mark.parametrize("first", ['  "role": "assistant",', '{"signature": "' + "Ab0+" * 60 + '"}'])
+def test_an_answer_is_not_quoted_from_a_line_that_says_nothing(first: str) -> None:
+    text = shown(f'\nOUTPUT STATE:\n\n{{\n{first}\n  "content": "It is Lyon."\n}}')
+
+    assert summary(text).summary_bullets[-1].text == 'The last output begins: ""content": "It is Lyon.""'
+
+
+def test_an_error_does_not_say_twice_that_it_is_one() -> None:
+    text = shown("└─ [SPAN] pay (ERROR)\n\nERROR:\n\nError: card not found")
+
+    assert bullet("Error", summary(text))[0] == "Error in pay: card not found"
+
+
+def test_what_was_said_fills_up_before_instructions_labels_and_names() -> None:
+    rows = ["ORDER DESK", "=" * 80, "", "[1] SYSTEM", "", "Be careful, be careful, be careful.", "",
+            "[2] ASSISTANT", "", "[REASONING]", "", "It may be Lyon.", "", "Maybe Porto."]  # fmt: skip
+
+    texts = [point.text for point in summary(shown("\n".join(rows)), "minimal").summary_bullets]
+
+    assert texts == [
+        'System message: "Be careful, be careful, be careful."',
+        'Assistant message: "It may be Lyon."',
+        'Assistant message: "Maybe Porto."',
+    ]
 
 
 def test_notes_tell_of_errors_and_repeated_calls() -> None:
