@@ -170,6 +170,12 @@ class Settings(BaseModel):
     logs_check_interval_s: int = Field(
         3600, ge=0, description="How often the rollups of the logs are compared with the records. 0: never."
     )
+    logs_retention_days: int = Field(
+        0,
+        ge=0,
+        description="How long log records are kept at least, counted from their arrival; they go in whole "
+        "weeks. 0: for ever.",
+    )
 
     # summaries
     openai_api_key: str = Field("", description="Key of the model provider. Empty: the offline summarizer.")

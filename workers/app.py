@@ -38,7 +38,9 @@ app.conf.update(
         "workers.tasks.text_repr",
     ],
     beat_schedule=beat_schedule(
-        logs_check_s=settings.logs_check_interval_s, precompute_s=settings.logs_precompute_interval_s
+        logs_check_s=settings.logs_check_interval_s,
+        precompute_s=settings.logs_precompute_interval_s,
+        logs_retention_days=settings.logs_retention_days,
     ),
 )
 reconnect.install(app)

@@ -13,11 +13,18 @@ BULK_BATCH = "tracegist.summarization.bulk_batch"  # sent when a batch is due
 REFRESH_TOKENS = "tracegist.integrations.refresh_tokens"
 PRECOMPUTE_SPARKLINES = "tracegist.logs.precompute_sparklines"
 CHECK_LOGS = "tracegist.logs.check_rollups"
+REMOVE_OLD_LOGS = "tracegist.logs.remove_old_records"
 FIRE_SCHEDULES = "tracegist.fire_due_schedules"
 
 
-def beat_schedule(*, logs_check_s: int = 3600, precompute_s: int = 60) -> dict[str, dict[str, Any]]:
-    """How often the rollups of the logs are checked, and usual sparklines counted ahead; 0: never."""
+def beat_schedule(
+    *, logs_check_s: int = 3600, precompute_s: int = 60, logs_retention_days: int = 0
+) -> dict[str, dict[str, Any]]:
+    """How often the rollups of the logs are checked, and usual sparklines counted ahead; 0: never.
+
+    Args:
+        logs_retention_days: 0: no logs are removed.
+    """
     schedule = {
         "take-over-lost-jobs": _every(2, TAKE_OVER),
         "tend-bulk-jobs": _every(1, BULK_TEND),
@@ -31,6 +38,8 @@ def beat_schedule(*, logs_check_s: int = 3600, precompute_s: int = 60) -> dict[s
         schedule["check-log-rollups"] = _every(logs_check_s, CHECK_LOGS, queue=LOGS_QUEUE)
     if precompute_s:
         schedule["precompute-sparklines"] = _every(precompute_s, PRECOMPUTE_SPARKLINES, queue=LOGS_QUEUE)
+    if logs_retention_days:
+        schedule["remove-old-logs"] = _every(3600, REMOVE_OLD_LOGS, queue=LOGS_QUEUE)
     return schedule
 
 

@@ -45,7 +45,8 @@ class Rollup:
     def differences(self) -> str:
         """SELECT of every group that differs, with what its sums lack.
 
-        Parameters: project_id, and low, high in microseconds.
+        Parameters: project_id, and in microseconds low, high, and `kept`: when the first of the records that
+        count was observed.
         """
         keys = ", ".join(self.group)
         lacking = ", ".join(f"sum({name}) AS {name}_lacking" for name in self.sums)
@@ -73,12 +74,17 @@ def _within(column: str) -> str:
     return f"{column} >= {low} AND {column} < {high}"
 
 
+def _of_project(column: str) -> str:
+    kept = "observed_timestamp >= fromUnixTimestamp64Micro({kept:Int64}, 'UTC')"
+    return f"FROM logs WHERE project_id = {{project_id:UInt32}} AND {_within(column)} AND {kept}"
+
+
 def _keys_of(kind: str, column: str) -> str:
     return (
         f"SELECT {TEN_MINUTES} AS bucket, '{kind}' AS attribute_type,"
         f" arrayJoin(mapKeys({column})) AS attribute_key, service_name,"
         " severity_text, toInt64(1) AS count"
-        f" FROM logs WHERE project_id = {{project_id:UInt32}} AND {_within('timestamp')}"
+        f" {_of_project('timestamp')}"
     )
 
 
@@ -90,7 +96,7 @@ MINUTES: Final = Rollup(
     records=(
         f"SELECT {MINUTE} AS minute, service_name, severity_text,"
         " toInt64(1) AS count, toInt64(bytes) AS bytes"
-        f" FROM logs WHERE project_id = {{project_id:UInt32}} AND {_within('timestamp')}"
+        f" {_of_project('timestamp')}"
     ),
     kinds={name: kind for name, kind, _ in MINUTE_COLUMNS},
 )

@@ -223,6 +223,27 @@ class LogStore:
             settle_s = 0 if self.embedded else 5
         return self._care.rebuild(project_id, start, end, settle_s=settle_s)
 
+    def remove_observed_before(self, moment: datetime, *, settle_s: float | None = None) -> list[str]:
+        """Remove the records of all weeks of arrival that were over at `moment`; the Mondays of those weeks.
+
+        The rollups leave them out first. A run that breaks off is finished by the next one.
+        """
+        if settle_s is None:
+            settle_s = 0 if self.embedded else 5
+        end = micros_of(moment)
+        monday = end - (end - MONDAY) % WEEK
+        weeks = self._engine.query(
+            "SELECT DISTINCT toString(toMonday(observed_timestamp)) AS week FROM logs"
+            " WHERE observed_timestamp < fromUnixTimestamp64Micro({before:Int64}, 'UTC') ORDER BY week",
+            {"before": monday},
+        )
+        if weeks:
+            self._care.leave_out(monday, settle_s=settle_s)
+        table = f"{self._engine.target.local('logs')}{self._engine.target.on_cluster}"
+        for (week,) in weeks:
+            self._engine.command(f"ALTER TABLE {table} DROP PARTITION {{week:String}}", {"week": str(week)})
+        return [str(week) for (week,) in weeks]
+
     def _select(
         self, project_id: int, statement: Statement, *, deadline_s: float, query_id: str = ""
     ) -> list[ResultRow]:

@@ -16,6 +16,7 @@ from workers.logs.rollups import ROLLUPS, Rollup, RollupDrift
 
 SECOND: Final = 1_000_000
 HOUR: Final = 3600 * SECOND
+HOURS_AT_ONCE: Final = 24
 
 
 def migrate(engine: Engine) -> list[int]:
@@ -56,34 +57,54 @@ class RollupCare:
     def rebuild(self, project_id: int, start: datetime, end: datetime, *, settle_s: float) -> int:
         """Mend those hours; returns how many groups differed."""
         return sum(
-            self._mend(rollup, hour, settle_s=settle_s)
+            self._mend_all([(rollup, hour)], settle_s=settle_s)
             for rollup in ROLLUPS
             for hour in self._drifting(rollup, project_id, start, end)
         )
+
+    def leave_out(self, before: int, *, settle_s: float) -> None:
+        """Take what was observed before (microseconds) out of the rollups of all projects."""
+        hour_of = f"intDiv(toUnixTimestamp64Micro(timestamp), {HOUR:d})"
+        touched = (
+            f"SELECT DISTINCT project_id, {hour_of} AS hour FROM logs"
+            " WHERE observed_timestamp < fromUnixTimestamp64Micro({before:Int64}, 'UTC') ORDER BY ALL"
+        )
+        rows = self._engine.query(touched, {"before": before})
+        spans = [_hour(int(str(project)), int(str(hour)) * HOUR, kept=before) for project, hour in rows]
+        for start in range(0, len(spans), HOURS_AT_ONCE):
+            self._mend_all(
+                [(rollup, span) for span in spans[start : start + HOURS_AT_ONCE] for rollup in ROLLUPS],
+                settle_s=settle_s,
+            )
 
     def _drifting(
         self, rollup: Rollup, project_id: int, start: datetime, end: datetime
     ) -> Iterator[dict[str, int]]:
         """The hours, as parameters, that differ at first sight: it may be an insert on its way."""
         for low, high in _days(start, end):
-            parameters = {"project_id": project_id, "low": low, "high": high}
+            parameters = {"project_id": project_id, "low": low, "high": high, "kept": 0}
             for row in self._engine.query(rollup.drift(), parameters):
                 hour = int(str(row[0])) * SECOND
-                yield {"project_id": project_id, "low": hour, "high": hour + HOUR}
+                yield _hour(project_id, hour)
 
     def _drift(self, rollup: Rollup, hour: dict[str, int]) -> list[RollupDrift]:
         with self._gate.alone():
             return [_drift_of(rollup, row) for row in self._engine.query(rollup.drift(), hour)]
 
-    def _mend(self, rollup: Rollup, hour: dict[str, int], *, settle_s: float) -> int:
-        before = self._engine.query(rollup.differences(), hour)
-        if not before:
-            return 0
-        time.sleep(settle_s)
+    def _mend_all(self, parts: Sequence[tuple[Rollup, dict[str, int]]], *, settle_s: float) -> int:
+        """Make the rollups of these hours equal to the records; returns how many groups differed."""
+        seen = [(rollup, hour, self._engine.query(rollup.differences(), hour)) for rollup, hour in parts]
+        differing = [part for part in seen if part[2]]
+        if differing:
+            time.sleep(settle_s)
+        return sum(
+            self._mend(rollup, hour, set(rows) if settle_s else None) for rollup, hour, rows in differing
+        )
+
+    def _mend(self, rollup: Rollup, hour: dict[str, int], settled: set[ResultRow] | None) -> int:
         with self._gate.alone():
             lacking = self._engine.query(rollup.differences(), hour)
-            if settle_s:
-                settled = set(before)
+            if settled is not None:
                 lacking = [row for row in lacking if row in settled]
             if lacking:
                 self._add(hour["project_id"], rollup, lacking)
@@ -100,6 +121,11 @@ class RollupCare:
             types=[rollup.kinds[name] for name in names],
             token=f"mend-{moment.hexdigest()}",
         )
+
+
+def _hour(project_id: int, start: int, *, kept: int = 0) -> dict[str, int]:
+    """The parameters of one hour; `kept`: only records that were observed from then on count."""
+    return {"project_id": project_id, "low": start, "high": start + HOUR, "kept": kept}
 
 
 def _days(start: datetime, end: datetime) -> Iterator[tuple[int, int]]:

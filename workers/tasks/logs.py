@@ -56,13 +56,14 @@ from workers.logs.reading import Sight
 from workers.logs.records import Parsed
 from workers.metrics import LOG_RECORDS, LOG_ROLLUP_DRIFT, SPARKLINES_PRECOMPUTED
 from workers.resources import Resources, process_resources
-from workers.schedule import CHECK_LOGS, PRECOMPUTE_SPARKLINES
+from workers.schedule import CHECK_LOGS, PRECOMPUTE_SPARKLINES, REMOVE_OLD_LOGS
 from workers.sparklines import Stock, answer_and_store, answer_with_store, built_in_queries, precompute
 
 log = structlog.get_logger()
 
 HOUR = timedelta(hours=1)
 CHECKED = timedelta(days=1)
+REMOVAL_S = 6 * 3600  # the longest that a removal takes, on a server with many projects
 MORE_HEADER = "X-Tracegist-More"  # of an export: whether further records match
 INGEST_PATIENCE_S = 5.0  # then the sender is asked to come back
 IMPORT_PATIENCE_S = 300.0  # nobody waits, and nobody would send it again
@@ -161,6 +162,19 @@ def _check(logs: LogRuntime, now: datetime) -> None:
             log.warning("log_rollup_drift", project_id=project_id, table=drift.table, missing=drift.missing)
             with logs.marks.changing(project_id):
                 store.rebuild_rollup(project_id, drift.hour, drift.hour + HOUR)
+
+
+@shared_task(name=REMOVE_OLD_LOGS)
+def remove_old_records() -> None:
+    """Remove the weeks of arrival that are over for longer than logs are kept."""
+    resources = process_resources()
+    kept = timedelta(days=resources.settings.logs_retention_days)
+    with resources.alone("remove-old-logs", seconds=REMOVAL_S) as chosen:
+        if chosen and kept:
+            removed = resources.logs.store.remove_observed_before(datetime.now(UTC) - kept)
+            if removed:
+                resources.logs.marks.new_epoch()
+                log.info("log_weeks_removed", weeks=removed)
 
 
 def _rebuild(run: Run, logs: LogRuntime) -> JobResult:

@@ -45,7 +45,7 @@ def test_no_two_kinds_share_a_task() -> None:
 def test_beat_sends_tasks_that_exist_to_queues_that_exist() -> None:
     found = registered()
 
-    for entry in beat_schedule().values():
+    for entry in beat_schedule(logs_retention_days=1).values():
         assert len(found[entry["task"]]) == 1
         assert entry["options"]["queue"] in QUEUES
 
