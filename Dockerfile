@@ -27,7 +27,7 @@ COPY --from=build /opt/tracegist /opt/tracegist
 WORKDIR /tmp
 USER 10001:10001
 EXPOSE 8000
-CMD ["uvicorn", "--factory", "api_shim.app:create_app", "--host", "0.0.0.0", "--port", "8000", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers"]
+CMD ["python", "-m", "api_shim", "--host", "0.0.0.0", "--port", "8000"]
 
 # Only for `--profile flower`: the same image and the packages of Flower.
 FROM build AS build-flower

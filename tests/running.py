@@ -227,7 +227,7 @@ def _child_name(command: list[str]) -> str:
     joined = " ".join(command)
     if "valkey-server" in joined:
         return "valkey"
-    if "uvicorn" in joined:
+    if "-m api_shim" in joined:
         return "shim"
     if " beat " in joined:
         return "beat"

@@ -235,12 +235,7 @@ def _children(settings: Settings, host: str, port: int) -> list[Child]:
         niceness = 5 if queue == LLM_BULK_QUEUE else 0
         return Child(f"worker:{queue}", command, orphan_signal=signal.SIGKILL, niceness=niceness)
 
-    shim = (
-        *(sys.executable, "-m", "uvicorn", "--factory", "api_shim.app:create_app"),
-        *("--host", host, "--port", str(port), "--loop", "uvloop", "--http", "httptools"),
-        *("--no-access-log", "--no-server-header", "--no-proxy-headers", "--log-level", "warning"),
-        *("--timeout-graceful-shutdown", "3"),
-    )
+    shim = (sys.executable, "-m", "api_shim", "--host", host, "--port", str(port), "--grace-s", "3")
     return [
         worker(RENDER_QUEUE, "prefork", settings.render_processes),
         worker(LLM_QUEUE, "threads", settings.llm_concurrency),

@@ -26,7 +26,7 @@ CELERY = (
     "--without-gossip",
     "--without-mingle",
 )
-SHIM = ("uvicorn", "--factory", "api_shim.app:create_app", "--port")
+SHIM = ("api_shim", "--port")
 
 
 def _refuse(folder: Path, url: str, *command: str) -> str:

@@ -200,7 +200,7 @@ def test_dead_process_is_started_again(start: Start, tmp_path: Path) -> None:
     launcher.wait_until_ready()
     (key,) = launcher.keys()
 
-    for word in ("uvicorn", "-Q render", " beat ", "valkey-server"):
+    for word in ("-m api_shim", "-Q render", " beat ", "valkey-server"):
         pid = launcher.child(word)
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: _other_child(launcher, word, pid), launcher.text, seconds=30)  # noqa: B023
