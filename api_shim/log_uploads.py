@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import zstandard
 from starlette.requests import Request
 
-from api_shim.bodies import read_packed
+from api_shim.bodies import gzip_pieces, read_packed
 from api_shim.preparation import INLINE_BYTES
 from jobs.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 from jobs.log_payloads import MAX_PACKED_BYTES, MAX_UPLOAD_BYTES, UploadForm, upload_head
@@ -89,22 +89,9 @@ def _first_of(body: bytes) -> bytes:
 
 
 def _opened(body: bytes) -> Iterator[bytes]:
-    """The body in pieces, out of gzip when it begins like gzip; several members follow each other."""
-    if not body.startswith(_GZIP):
-        for start in range(0, len(body), _PIECE):
-            yield body[start : start + _PIECE]
+    """The body in pieces, out of gzip when it begins like gzip."""
+    if body.startswith(_GZIP):
+        yield from gzip_pieces(body)
         return
-    rest = body
-    while rest:
-        opener = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        try:
-            while not opener.eof:
-                piece = opener.decompress(rest, _PIECE)
-                rest = opener.unconsumed_tail
-                if piece:
-                    yield piece
-                elif not opener.eof and not rest:
-                    raise InvalidRequest("The gzip body ends too early.")
-        except zlib.error as error:
-            raise InvalidRequest("The body is not valid gzip.") from error
-        rest = opener.unused_data.lstrip(b"\0")  # padding after a member is allowed
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]

@@ -118,6 +118,13 @@ def test_gzip_is_opened(client: httpx2.Client) -> None:
     )
 
 
+def test_members_of_a_gzip_body_follow_each_other(client: httpx2.Client) -> None:
+    body = json.dumps(text_request()).encode()
+    members = gzip.compress(body[:40]) + gzip.compress(b"") + gzip.compress(body[40:]) + b"\0\0"
+
+    assert client.post(TEXT_REPR, content=members, headers=GZIP).status_code == 200
+
+
 @pytest.mark.parametrize("path", POSTS)
 def test_gzip_bomb_is_stopped(client: httpx2.Client, path: str) -> None:
     bomb = gzip.compress(b"[" * 100_000_000)
@@ -137,8 +144,14 @@ def test_gzip_of_just_the_limit_is_read(client: httpx2.Client) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"{}", b"\x1f\x8b", gzip.compress(b'{"a": 1}')[:-6], gzip.compress(b"{}")[:12] + b"\xff" * 20],
-    ids=["plain", "header", "cut", "broken"],
+    [
+        b"{}",
+        b"\x1f\x8b",
+        gzip.compress(b'{"a": 1}')[:-6],
+        gzip.compress(b"{}")[:12] + b"\xff" * 20,
+        gzip.compress(b"{}") + b"{}",
+    ],
+    ids=["plain", "header", "cut", "broken", "junk after"],
 )
 def test_gzip_that_cannot_be_opened(client: httpx2.Client, body: bytes) -> None:
     assert_error(client.post(TEXT_REPR, content=body, headers=GZIP), 400, "parse_error", attr=None)
