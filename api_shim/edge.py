@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_shim.errors import error_response
+from api_shim.forwarding import Client, forwarded_client
 from jobs.errors import InternalError, InvalidRequest, NotFound, TracegistError
 
 log = structlog.get_logger()
@@ -69,12 +70,12 @@ class Edge:
             structlog.contextvars.unbind_contextvars("request_id")
 
     def _inner_scope(self, scope: Scope, headers: Headers, request_id: str, state: dict[str, Any]) -> Scope:
-        path = scope["path"]
+        path, client = scope["path"], self._client_of(scope, headers)
+        state |= {**scope.get("state", {}), "request_id": request_id, "called_path": path}
+        state |= {"head": scope["method"] == "HEAD", "client_address": client.address}
+        state["base_url"] = self._base_url(client, headers)
         if b"%2f" in scope.get("raw_path", b"").lower():
             raise NotFound("There is nothing at this address.")
-        state |= {**scope.get("state", {}), "request_id": request_id, "called_path": path}
-        state |= {"head": scope["method"] == "HEAD", "client_address": self._client_address(scope, headers)}
-        state["base_url"] = self._base_url(scope, headers)
         inner = {**scope, "state": state}
         if path.startswith("/api/") and not path.endswith("/"):
             inner["path"] = f"{path}/"
@@ -82,30 +83,20 @@ class Edge:
             inner["method"] = "GET"
         return inner
 
-    def _base_url(self, scope: Scope, headers: Headers) -> str:
+    def _base_url(self, client: Client, headers: Headers) -> str:
         """The origin of absolute links."""
         if self._public_url:
             return self._public_url
-        scheme, host = scope["scheme"], headers.get("host", "")
-        if self._is_trusted(scope):
-            scheme = headers.get("x-forwarded-proto", scheme).split(",")[0].strip()
-            host = headers.get("x-forwarded-host", host).split(",")[0].strip()
-        matched = _HOST.fullmatch(host)
-        if not matched or matched[1].lower() not in self._allowed_hosts:
+        matched = _HOST.fullmatch(client.host)
+        if len(headers.getlist("host")) > 1 or not matched or matched[1].lower() not in self._allowed_hosts:
             raise InvalidRequest("This host name is not served here.", code="invalid_host")
-        return f"{scheme}://{host}"
+        return f"{client.scheme}://{client.host}"
 
-    def _client_address(self, scope: Scope, headers: Headers) -> str:
-        """Who called: the peer, or the last address before our own proxies."""
-        address = scope["client"][0] if scope.get("client") else ""
-        for forwarded in reversed(",".join(headers.getlist("x-forwarded-for")).split(",")):
-            if not self._is_proxy(address) or not forwarded.strip():
-                break
-            address = forwarded.strip()
-        return address
-
-    def _is_trusted(self, scope: Scope) -> bool:
-        return bool(scope.get("client")) and self._is_proxy(scope["client"][0])
+    def _client_of(self, scope: Scope, headers: Headers) -> Client:
+        """What the peer says of the client when it is a proxy of ours, else the peer itself."""
+        peer = scope["client"][0] if scope.get("client") else ""
+        direct = Client(peer, scope["scheme"], headers.get("host", ""))
+        return forwarded_client(headers, direct, self._is_proxy) if self._is_proxy(peer) else direct
 
     def _is_proxy(self, address: str) -> bool:
         try:
