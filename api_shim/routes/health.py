@@ -13,11 +13,13 @@ from starlette.responses import Response
 
 from api_shim.dependencies import Services, services_of
 from api_shim.errors import json_response
+from jobs.errors import Unavailable
 from jobs.kinds import JOB_KINDS, MAINTENANCE_QUEUE
 
 router = APIRouter(tags=["operations"])
 
 CHECK_S = 2.0
+RETRY_AFTER_S = 5
 
 
 @router.get("/_health")
@@ -28,11 +30,16 @@ async def health() -> Response:
 
 @router.get("/_ready")
 async def ready(request: Request) -> Response:
-    """Everything that requests need is there: 200, else 503 with the names of what is not."""
+    """Everything that requests need is there: 200, else 503 with the names of what is not (`failing`)."""
     services = services_of(request)
     missing = [*await _database(services), *await _workers(services)]
     if missing:
-        return json_response({"status": "unavailable", "failing": missing}, status=503)
+        raise Unavailable(
+            f"Not ready: {', '.join(missing)}.",
+            code="not_ready",
+            retry_after_s=RETRY_AFTER_S,
+            extra={"failing": missing},
+        )
     return json_response({"status": "ok", "failing": []})
 
 

@@ -87,6 +87,7 @@ def test_queue_without_a_worker_refuses_at_once_and_recovers(start_stack: StartS
     with stack.client() as client, frozen(stack.children()["worker:llm"]):
         wait_until(lambda: _readiness(stack) == ["worker:llm"], "the loss to be noticed", seconds=30)
 
+        not_ready = httpx2.get(f"{stack.url}/_ready", timeout=10)
         refused = client.post(SUMMARIZE, json=summary_of("order"), timeout=5)
         other_queue = client.post(RENDER, json=text_of("order"))
     wait_until_ready(stack)
@@ -95,6 +96,8 @@ def test_queue_without_a_worker_refuses_at_once_and_recovers(start_stack: StartS
         listed = client.get("/jobs/", params={"kind": "summarization"}).json()
 
     _assert_unavailable(refused)
+    assert list(not_ready.json()) == ["type", "code", "detail", "attr", "failing", "request_id"]
+    assert (not_ready.status_code, not_ready.json()["code"]) == (503, "not_ready")
     assert other_queue.status_code == answered.status_code == 200
     assert listed["count"] <= 1  # the refused one left nothing
 
