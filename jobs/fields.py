@@ -42,8 +42,9 @@ class Fields:
             return cast("str", default)
         value = self._present(name)
         if not isinstance(value, str) or value not in choices:
-            shown = value if isinstance(value, str) and len(value) <= 100 else "This value"
-            raise self.fail(name, "invalid_choice", f'"{shown}" is not a valid choice.')
+            fit = isinstance(value, str) and len(value) <= 100 and value.isprintable()
+            shown = f'"{value}"' if fit else "This value"
+            raise self.fail(name, "invalid_choice", f"{shown} is not a valid choice.")
         return value
 
     def flag(self, name: str, default: bool | None) -> bool | None:

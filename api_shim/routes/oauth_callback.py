@@ -66,13 +66,11 @@ async def oauth_callback(request: Request, kind: str) -> Response:
         raise NotFound("There is nothing at this address.")
     services = services_of(request)
     query = request.query_params
-    state = _member(request, "state")
-    own = hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), state.encode("utf-8", "replace"))
     if "error" in query:
-        return await _refused(services, kind, state, query["error"], own=own)
-    code = _member(request, "code")
+        return await _refused(services, request, kind, query["error"])
+    state, code = _member(request, "state"), _member(request, "code")
     provider_of(services.settings, kind)
-    if not own:
+    if not _own(request, state):
         return HTMLResponse(PAGE, headers=PAGE_HEADERS)
     flow = await _flow(services, kind, state, use=True)
     if flow is None:
@@ -87,10 +85,18 @@ async def oauth_callback(request: Request, kind: str) -> Response:
     return _back(services, flow.next, integration_id=str(number))
 
 
-async def _refused(services: Services, kind: str, state: str, error: str, *, own: bool) -> Response:
+async def _refused(services: Services, request: Request, kind: str, error: str) -> Response:
     """The provider, or the person in front of it, said no. A flow of another browser is not ended by that."""
-    flow = await _flow(services, kind, state, use=own)
+    state = request.query_params.get("state", "")
+    flow = (
+        await _flow(services, kind, state, use=_own(request, state)) if 0 < len(state) <= MAX_CODE else None
+    )
     return _back(services, flow.next if flow else "/", error=error if error in ERRORS else "server_error")
+
+
+def _own(request: Request, state: str) -> bool:
+    """Whether this browser has started the flow."""
+    return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), state.encode("utf-8", "replace"))
 
 
 async def _flow(services: Services, kind: str, state: str, *, use: bool) -> Flow | None:

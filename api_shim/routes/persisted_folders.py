@@ -154,10 +154,14 @@ def _owner(access: Access) -> dict[str, int]:
 
 
 def _uuid(text: str) -> uuid.UUID:
+    """An id in the form that we show; the library also reads braces, prefixes and bare digits."""
     try:
-        return uuid.UUID(text)
+        number = uuid.UUID(text)
     except ValueError:
-        raise NotFound("There is no such folder.") from None
+        number = None
+    if number is None or str(number) != text.lower():
+        raise NotFound("There is no such folder.")
+    return number
 
 
 def _found(value: object) -> dict[str, object]:

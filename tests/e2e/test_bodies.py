@@ -569,6 +569,28 @@ def test_forged_host_is_refused(client: httpx2.Client, host: str) -> None:
     assert "evil" not in answer.text
 
 
+def test_two_hosts_are_refused(stack: RunningStack) -> None:
+    where = urlsplit(stack.url)
+    request = (
+        f"GET /_health HTTP/1.1\r\nHost: {where.netloc}\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    )
+    with socket.create_connection((str(where.hostname), int(where.port or 0)), timeout=20) as connection:
+        connection.sendall(request.encode())
+        answer = connection.recv(65_536)
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'"invalid_host"' in answer
+
+
+@pytest.mark.parametrize("write", ["{{{}}}", "urn:uuid:{}", "{}%20"])
+def test_id_of_a_folder_has_one_form(client: httpx2.Client, write: str) -> None:
+    number = client.post(FOLDERS, json={"type": "home"}).json()["id"]
+
+    assert client.get(f"{FOLDERS}{number.upper()}/").status_code == 200
+    assert_error(client.get(f"{FOLDERS}{write.format(number)}/"), 404, "not_found")
+    assert_error(client.get(f"{FOLDERS}{number.replace('-', '')}/"), 404, "not_found")
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:81", "127.0.0.1:9", "[::1]:8000"])
 def test_loopback_hosts_are_served(client: httpx2.Client, host: str) -> None:
     assert client.get(FOLDERS, headers={"Host": host}).status_code == 200

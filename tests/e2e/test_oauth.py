@@ -401,6 +401,12 @@ def test_refusal_in_the_browser_is_passed_on(client: httpx2.Client, browser: htt
     assert odd.headers["location"] == "/?error=server_error"  # the flow is over, its `next` forgotten
 
 
+def test_refusal_without_a_state_goes_to_the_start_page(browser: httpx2.Client) -> None:
+    answer = browser.get("/integrations/slack/callback", params={"error": "access_denied"})
+
+    assert (answer.status_code, answer.headers["location"]) == (302, "/?error=access_denied")
+
+
 def test_a_refused_code_in_the_browser_is_an_error(client: httpx2.Client, browser: httpx2.Client) -> None:
     state = query_of(start(client).headers["location"])["state"]
 
