@@ -19,10 +19,13 @@ _ESCAPE: Final = re.compile(
 _DIGITS: Final = bytes(48 if 48 <= code < 58 else 32 for code in range(256))
 _LONG: Final = b"0" * 19
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_HUGE: Final = re.compile(rb"[0-9][eE]\+?[0-9]{3}")
 
 
 def load_document(raw: bytes) -> object:
     """One JSON document. Its integers of up to 64 bits are exact, longer ones become floats.
+
+    Numbers beyond the floats become infinite: it is for their record to refuse them, not for the document.
 
     Raises:
         JsonSyntaxError: not JSON.
@@ -33,6 +36,8 @@ def load_document(raw: bytes) -> object:
         return _load(raw)
     except JsonSyntaxError:
         mended = raw.decode("utf-8", "replace").encode()
+        if _HUGE.search(mended):
+            return load_json(mended)
         if mended == raw:
             raise
     return _load(mended)
@@ -70,7 +75,7 @@ def text_of_json(value: object) -> str:
         return value
     if value is None:
         return ""
-    if isinstance(value, float):
+    if isinstance(value, float) and math.isfinite(value):
         return text_of_float(value)
     return compact(value)
 

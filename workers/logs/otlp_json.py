@@ -174,6 +174,8 @@ def _unsigned(value: object) -> int | None:
 
 def _integer(value: object) -> int:
     """An enum or flags; 0 for anything that is not an integer."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
@@ -272,7 +274,7 @@ def _double(value: object, what: str) -> object:
             return float(value)
         except ValueError:
             raise BadRecord(f"{what}: doubleValue is not a number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value in (math.inf, -math.inf):
         raise BadRecord(f"{what}: doubleValue is not a number")
     return float(value)
 

@@ -172,6 +172,8 @@ def test_unknown_members_cost_their_line_when_strict() -> None:
 @pytest.mark.parametrize(
     "line",
     [
+        b'{"body": 1e400}',
+        b'{"attributes": {"a": 1e400}}',
         b"{",
         b"[]",
         b"1",

@@ -316,3 +316,18 @@ def test_deep_values_cost_their_record() -> None:
 
 def test_a_byte_order_mark_is_not_part_of_the_document() -> None:
     assert parse(b"\xef\xbb\xbf" + request(record())).accepted == 1
+
+
+def test_a_number_beyond_the_floats_costs_its_record() -> None:
+    body = request(record(body={"doubleValue": 1}), record()).replace(
+        b'"doubleValue": 1', b'"doubleValue": 1e400'
+    )
+    assert b"1e400" in body
+
+    parsed = parse(body)
+
+    assert (parsed.accepted, parsed.rejected) == (1, 1)
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert parse(request(record(severityNumber=17.0))).rows[0][2:4] == ("error", 17)
