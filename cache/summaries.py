@@ -469,7 +469,11 @@ class SummaryCache:
         if not isinstance(error, RememberedFailure):
             with contextlib.suppress(StoreUnavailable):
                 await self._store.remember(
-                    request.key, failure, content_fp=request.content_fp, epoch=lead.epoch, fence=lead.fence
+                    request.key,
+                    failure.of_job(request.owner),
+                    content_fp=request.content_fp,
+                    epoch=lead.epoch,
+                    fence=lead.fence,
                 )
         stale = self._stale(request, found, failure.status)
         if stale is None:
@@ -504,7 +508,7 @@ class SummaryCache:
             content_fp=request.content_fp,
             text_fp=await request.text_fp(),
             created_at=now,
-            expires_at=now + self._ttl_s * (0.9 + 0.2 * self._dice()),
+            expires_at=round(now + self._ttl_s * (0.9 + 0.2 * self._dice()), 3),  # as the store keeps it
             fence=lead.fence,
             forced=request.forced_at is not None,
             budget_tokens=request.budget_tokens if generation.text.truncated_input else None,

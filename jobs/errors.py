@@ -7,7 +7,7 @@ Messages are safe to show to a caller: no credential, path, SQL or library text 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from jobs.json_text import dump_json
@@ -139,6 +139,13 @@ class JobFailure:
         if error.retry_after_s is not None:
             headers["Retry-After"] = str(max(1, error.retry_after_s))
         return cls(error.status, error.body(), headers)
+
+    def of_job(self, job_id: str) -> JobFailure:
+        """The same, saying which job it was; `attempts` stays the last member."""
+        body = {**self.body, "job_id": job_id}
+        if "attempts" in body:
+            body["attempts"] = body.pop("attempts")
+        return replace(self, body=body)
 
     def content(self) -> bytes:
         return dump_json(self.body)

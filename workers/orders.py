@@ -12,11 +12,17 @@ from workers.llm.model import ChatModel, Journal
 from workers.summarization.pipeline import Generated
 
 FAILED = "Failed to generate summary"
+LAST_STEPS_S = 2.0  # from giving up on the provider to a stand-in in the hands of the caller
+LAST_STEPS_SHARE = 0.25  # of a short wait
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One summary to be made: the request, and for whom. `arrived` is in UNIX seconds."""
+    """One summary to be made: the request, and for whom. `arrived` is in UNIX seconds.
+
+    `wait_s`: how long its caller waits for an answer that may be a stand-in; None: it does not wait, or wants
+    no stand-in.
+    """
 
     request: SummarizationRequest
     raw_bytes: int
@@ -26,6 +32,7 @@ class Order:
     forced_at: float | None
     check_canceled: Callable[[], None]
     terms: Terms | None = None
+    wait_s: float | None = None
 
 
 class Terms(Protocol):
@@ -48,6 +55,16 @@ class Terms(Protocol):
 
     async def through(self, make: Callable[[], Awaitable[Generated]]) -> Generated:
         """`make`, again and again while there is reason to wait for room."""
+
+
+def patience_s(order: Order, deadline_s: float, *, now: float) -> float:
+    """Seconds for all requests to the provider together. A stand-in has to come before its caller leaves."""
+    if order.terms is not None:
+        return order.terms.deadline_s
+    if order.wait_s is None:
+        return deadline_s
+    left_s = order.arrived + order.wait_s - min(LAST_STEPS_S, order.wait_s * LAST_STEPS_SHARE) - now
+    return max(0.0, min(deadline_s, left_s))
 
 
 def explain(error: TracegistError, job_id: str) -> None:

@@ -29,6 +29,7 @@ from jobs.records import format_time
 from jobs.summarization import (
     EXTRACTIVE,
     CacheFacts,
+    CacheStatus,
     Generation,
     LineRefCounts,
     answer_body,
@@ -42,7 +43,7 @@ from workers.llm.errors import LLMError
 from workers.llm.model import CallScope, ChatModel
 from workers.llm.prices import price_of
 from workers.metrics import LINE_REFS, SUMMARIES
-from workers.orders import Order
+from workers.orders import Order, patience_s
 from workers.summarization.pipeline import Generated, generate, generate_extractive
 from workers.summarization.shown_text import ShownText, reduce_text, show_text
 from workers.summarization.tokens import estimate_tokens
@@ -212,7 +213,10 @@ class SummaryRuntime:
         """
         if order.request.on_llm_failure == "error" or error.status == 500:
             raise error
-        return Made(_fallback(order, shown, error), shown, CacheFacts("miss"), charged=True)
+        key = summary_key(order.project_id, order.request, base_url=self._settings.openai_base_url)
+        stand_in = _fallback(order, shown, error, fingerprint(content_fp(order.request.data), key.variant))
+        status: CacheStatus = "miss" if order.forced_at is None else "refresh"
+        return Made(stand_in, shown, CacheFacts(status), charged=True)
 
     async def peek(self, order: Order, content: str) -> Made | None:
         """A summary that is in the cache, found without rendering the text."""
@@ -255,7 +259,7 @@ class SummaryRuntime:
             order.project_id,
             order.job_id,
             on_demand=terms is None,
-            deadline=began + (terms.deadline_s if terms else self._settings.llm_deadline_s),
+            deadline=began + patience_s(order, self._settings.llm_deadline_s, now=time.time()),
             journal=journal,
             spend_cap_usd=terms.max_spend_usd if terms else None,
             before_call=terms.before_call if terms else still_wanted,
@@ -361,7 +365,7 @@ def _count_references(counts: LineRefCounts) -> None:
         LINE_REFS.labels(result).inc(getattr(counts, result))
 
 
-def _fallback(order: Order, shown: ShownText, error: TracegistError) -> Generation:
+def _fallback(order: Order, shown: ShownText, error: TracegistError, print_: str) -> Generation:
     """The offline summary in place of a failed one, with what the failed attempts took."""
     request = order.request
     generation = generate_extractive(
@@ -370,7 +374,7 @@ def _fallback(order: Order, shown: ShownText, error: TracegistError) -> Generati
         data=request.data,
         shown=shown,
         requested_model=request.model,
-        fingerprint="",
+        fingerprint=print_,
         fallback_reason=error.code,
     ).generation
     if not isinstance(error, LLMError):

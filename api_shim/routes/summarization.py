@@ -143,7 +143,8 @@ async def _from_cache(
     )
     if isinstance(found, Negative) and request.on_llm_failure == "error":
         failure = found.failure
-        return JobResult(failure.status, failure.content(), failure.headers)
+        body = {**failure.body, "request_id": access.request_id}
+        return JobResult(failure.status, dump_json(body), failure.headers)
     # The text is not cached but rendered again, which is a worker's business.
     if not isinstance(found, Hit) or found.stale or request.include_text_repr:
         return None

@@ -15,8 +15,9 @@ MAX_PER_POINT = 5
 _BEYOND = 10**9  # stands for any number too long to be a line
 
 _DASH = r"(?:-|[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]|\.\.+|to\b|through\b)"
+# Digits of any script: whoever reads the answer may take them for numbers, too.
 # No part below begins and ends with optional space: two ways to read one space would multiply over a list.
-_NUMBER = r"(?:(?:lines?|L+|#)\s*)?[0-9]+"
+_NUMBER = r"(?:(?:lines?|L+|#)\s*)?\d+"
 _RANGE = re.compile(rf"({_NUMBER})(?:\s*{_DASH}\s*({_NUMBER}))?", re.IGNORECASE)
 _ACCEPTED = re.compile(
     r"(?:L[0-9]+|lines?\s*L?[0-9]+)(?:\s*[-\u2010-\u2015\u2212]\s*L?[0-9]+)?", re.IGNORECASE
@@ -25,8 +26,8 @@ _ITEM = rf"{_NUMBER}(?:\s*{_DASH}\s*{_NUMBER})?"
 _LIST = rf"{_ITEM}(?:(?:\s*[,;&]\s*|\s+and\s+|\s+){_ITEM})*"
 # In a text only brackets with a word for "line" are references: `[1]` and `(45)` may be anything.
 _GROUP = re.compile(
-    rf"\s*[\[(【（]\s*(?:see\s+|cf\.?\s+|ref:?\s*)?(?P<refs>(?=lines?|L\s*[0-9]){_LIST})\s*[\])】）]"
-    r"(?:\((?![\sLl]*[0-9])[^()]*\))?",
+    rf"\s*[\[(【（]\s*(?:see\s+|cf\.?\s+|ref:?\s*)?(?P<refs>(?=lines?|L\s*\d){_LIST})\s*[\])】）]"
+    r"(?:\((?![\sLl]*\d)[^()]*\))?",
     re.IGNORECASE,
 )
 _NOTHING = frozenset({"", "none", "null", "n/a", "na", "-", "unknown"})

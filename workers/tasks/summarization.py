@@ -27,14 +27,17 @@ def summarization(job_id: str) -> None:
 def _summarize(run: Run, resources: Resources) -> JobResult:
     record = run.record
     raw_bytes = len(run.payload)
+    request = _request(run, resources)
+    waited_for = request.on_llm_failure == "extractive" and not record.asynchronous
     order = Order(
-        request=_request(run, resources),
+        request=request,
         raw_bytes=raw_bytes,
         project_id=record.project_id,
         job_id=record.id,
         arrived=record.created_at,
         forced_at=record.forced_at,
         check_canceled=lambda: resources.running.raise_if_canceled(record.id),
+        wait_s=resources.settings.sync_wait_s if waited_for else None,
     )
     try:
         return JobResult(200, dump_json(resources.summaries.answer(order)))

@@ -229,6 +229,7 @@ async def test_failure_that_would_repeat_is_remembered(make_cache: MakeCache, co
         "code": code,
         "detail": "No.",
         "attr": None,
+        "job_id": "job-1",
         "attempts": 2,
     }
     assert isinstance(peeked, Negative)

@@ -36,7 +36,7 @@ def test_accepted_forms(text: str, expected: list[tuple[int, int]]) -> None:
     assert not any(reference.odd for reference in references)
 
 
-@pytest.mark.parametrize("text", ["45", "L5 to L7", "LL5", "#5", "5..9"])
+@pytest.mark.parametrize("text", ["45", "L5 to L7", "LL5", "#5", "5..9", "L٥"])
 def test_odd_forms_are_understood_and_marked(text: str) -> None:
     (reference,) = read_references(text)
 
@@ -69,6 +69,13 @@ def test_brackets_in_a_text_are_taken_out() -> None:
 @pytest.mark.parametrize("text", ["see [1] and (45)", "[lines of code]", "a[L] b", "f(line)"])
 def test_other_brackets_stay(text: str) -> None:
     assert take_references(text) == (text, [])
+
+
+@pytest.mark.parametrize("text", ["It failed [L٥]", "It failed [L５-８]"])
+def test_digits_of_other_scripts_do_not_stay_behind_as_references(text: str) -> None:
+    left, taken = take_references(text)
+
+    assert (left, taken[0].start) == ("It failed", 5)
 
 
 def test_a_list_without_end_is_read_in_no_time() -> None:
