@@ -51,6 +51,11 @@ class DateRange:
     sent_to: str | None = None
 
     @property
+    def start(self) -> datetime:
+        """The lower bound; no record is older than 1970, which stands for none."""
+        return min(EPOCH, self.date_to) if self.date_from is None else self.date_from
+
+    @property
     def relative(self) -> bool:
         """Whether another `now` gives another range."""
         return is_relative(self.sent_from) or self.sent_to is None or is_relative(self.sent_to)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from jobs.log_cursors import Cursor
-from jobs.log_dates import EPOCH, DateRange, micros
+from jobs.log_dates import DateRange, micros
 from jobs.log_filters import Group
 
 DEFAULT_LIMIT: Final = 1000
@@ -69,8 +69,7 @@ class SparklineQuery:
 
     @property
     def date_from(self) -> datetime:
-        """The lower bound; no record is older than 1970, so that is what `all` means here."""
-        return EPOCH if self.range.date_from is None else self.range.date_from
+        return self.range.start
 
     @property
     def width_s(self) -> int:

@@ -18,6 +18,9 @@ TOP_VALUES: Final = 10
 NO_VALUE: Final = "(no value)"
 OTHER: Final = "$$_posthog_breakdown_other_$$"
 
+# A bucket that begins before year 1 is shown from there: earlier times have no form that clients read.
+_YEAR_1: Final = micros(datetime(1, 1, 1, tzinfo=UTC)) // 1_000_000
+
 # Start of the bucket in UNIX seconds, value of the breakdown, records, bytes.
 Row = tuple[int, str, int, int]
 
@@ -48,7 +51,7 @@ def answer_rows(frame: Frame, counted: Iterable[Row]) -> list[dict[str, object]]
     rows = _filled(frame, _folded(frame, _added_up(counted)))
     return [
         {
-            "time": iso_z(datetime.fromtimestamp(start, UTC)),
+            "time": iso_z(datetime.fromtimestamp(max(start, _YEAR_1), UTC)),
             frame.breakdown: value,
             "count": count,
             "bytes_uncompressed": size,

@@ -9,7 +9,7 @@ from typing import Final, cast
 from uuid import UUID
 
 from jobs.log_cursors import Cursor
-from jobs.log_dates import EPOCH, DateRange, iso_z, micros
+from jobs.log_dates import DateRange, iso_z, micros
 from jobs.log_models import (
     MAX_EXPORT,
     AttributesQuery,
@@ -138,8 +138,8 @@ def answer_export(query: ExportQuery, sight: Sight) -> Export:
 
 
 def resolved(date_range: DateRange) -> Body:
-    """The range as instants; no record is older than 1970, which stands for no lower bound."""
-    return {"date_from": iso_z(date_range.date_from or EPOCH), "date_to": iso_z(date_range.date_to)}
+    """The range as instants."""
+    return {"date_from": iso_z(date_range.start), "date_to": iso_z(date_range.date_to)}
 
 
 def _carried(query: LogQuery) -> datetime | None:
