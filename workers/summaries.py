@@ -40,6 +40,7 @@ from workers.event_loop import LoopThread, T
 from workers.ledger import Ledger
 from workers.llm.client import CallPolicy, OpenAIChat, connect
 from workers.llm.errors import LLMError
+from workers.llm.metrics import PAID_DISCARDED
 from workers.llm.model import CallScope, ChatModel
 from workers.llm.prices import price_of
 from workers.metrics import LINE_REFS, SUMMARIES
@@ -201,6 +202,7 @@ class SummaryRuntime:
         if computed:
             _count_references(computed[-1].generation.line_refs)
         if outcome.discarded:
+            PAID_DISCARDED.labels(request.model).inc()
             await self._ledger.discard(order.job_id)
         seen = _as_shown(outcome, shown, computed)
         return Made(outcome.generation, seen, outcome.facts(), charged=bool(computed))

@@ -113,8 +113,9 @@ async def invalidate(request: Request, access: Summarizing) -> Response:
     if fields.flag("all", default=False):
         await services.summaries.invalidate_all(access.project.id)
         return json_response({"deleted": 0})  # forgotten at once, by number of the epoch; nothing is counted
+    # Who always sends both lists may leave one of them empty.
     traces = _ids(fields.source, "trace_ids", required="event_ids" not in fields.source)
-    events = _ids(fields.source, "event_ids", required=False)
+    events = _ids(fields.source, "event_ids", required="event_ids" in fields.source and not traces)
     entities: list[tuple[SummarizeType, str]] = [
         *(("trace", entity) for entity in traces),
         *(("event", entity) for entity in events),
@@ -206,7 +207,7 @@ async def _fields(request: Request, services: Services) -> Fields:
 
 
 def _ids(source: Mapping[str, object], name: str, *, required: bool) -> list[str]:
-    """1 to 100 texts; an absent list is an empty one when it is not required."""
+    """At most 100 texts; one that is not required may be absent or empty."""
     given = source.get(name)
     if name not in source:
         if required:
@@ -216,7 +217,7 @@ def _ids(source: Mapping[str, object], name: str, *, required: bool) -> list[str
         raise ValidationFailed("This field may not be null.", attr=name, code="null")
     if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
         raise ValidationFailed("A list of texts is required.", attr=name)
-    if not given:
+    if required and not given:
         raise ValidationFailed("Name at least one.", attr=name, code="min_length")
     if len(given) > MAX_BATCH:
         raise ValidationFailed(f"Name at most {MAX_BATCH}.", attr=name, code="max_length")

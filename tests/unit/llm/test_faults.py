@@ -140,3 +140,15 @@ def test_a_fault_of_ours_is_not_dressed_up_as_one_of_the_provider() -> None:
         ask(provider, accept=broken)
 
     assert [line.kept for line in provider.ledger] == [False]
+
+
+def _subclasses(kind: type[errors.LLMError]) -> list[type[errors.LLMError]]:
+    return [found for sub in kind.__subclasses__() for found in (sub, *_subclasses(sub))]
+
+
+@pytest.mark.parametrize("error", _subclasses(errors.LLMError))
+def test_every_failure_says_what_happened_and_what_to_do(error: type[errors.LLMError]) -> None:
+    what, then = str(error().body()["detail"]).split(". ")
+
+    assert what
+    assert then.endswith(".")
