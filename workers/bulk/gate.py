@@ -45,7 +45,7 @@ class OverBudget(BaseException):
 
 
 class _CallsUsedUp(BudgetExceeded):
-    default_detail = "The job has made as many calls to the language model as it may. Retry it with a larger max_llm_calls."
+    default_detail = "The job has made all the calls that it may. Send the rest with a larger max_llm_calls."
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from functools import cached_property
 from jobs.summarization import BulletCounts, LineRefCounts, Mode, SummarizeType, Summary
 from workers.summarization.answer import RawAnswer, RawPoint
 from workers.summarization.cleaning import clean_diagram, clean_text, clean_title
-from workers.summarization.extractive import summarize_extractive
+from workers.summarization.extractive import Offline, read_offline
 from workers.summarization.numbered import ShownText
 from workers.summarization.points import LIMITS, Draft, choose_bullets, choose_notes
 from workers.summarization.references import read_references
@@ -35,9 +35,9 @@ def check_answer(
     spare = _Spare(summarize_type, data, shown)
     bullets, bullet_fates = _drafts(raw.bullets, shown, needs_line=True)
     notes, note_fates = _drafts(raw.notes, shown, needs_line=False)
-    chosen, counts = choose_bullets(bullets, LIMITS[mode], lambda: spare.summary.summary_bullets)
+    chosen, counts = choose_bullets(bullets, LIMITS[mode], lambda: spare.offline.by_weight)
     summary = Summary(
-        title=clean_title(raw.title, shown.text) or spare.summary.title,
+        title=clean_title(raw.title, shown.text) or spare.offline.summary.title,
         flow_diagram=clean_diagram(raw.flow_diagram, shown.text),
         summary_bullets=chosen,
         interesting_notes=choose_notes(notes, LIMITS[mode]),
@@ -68,5 +68,5 @@ class _Spare:
         self._arguments = (summarize_type, data, shown)
 
     @cached_property
-    def summary(self) -> Summary:
-        return summarize_extractive(*self._arguments, "detailed")
+    def offline(self) -> Offline:
+        return read_offline(*self._arguments, "detailed")

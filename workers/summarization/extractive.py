@@ -7,9 +7,10 @@ provider gave the messages, it says only what a reader of the text can see.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
-from jobs.summarization import Mode, SummarizeType, Summary
+from jobs.summarization import Mode, Point, SummarizeType, Summary
 from workers.summarization import findings
 from workers.summarization.cleaning import clean_diagram, clean_text, clean_title
 from workers.summarization.findings import Use
@@ -27,9 +28,23 @@ _MAX_LINES_MARKED = 200
 _MAX_TRIED = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """A summary, and its bullets in the order of their weight instead of the text's."""
+
+    summary: Summary
+    by_weight: tuple[Point, ...]
+
+
 def summarize_extractive(
     summarize_type: SummarizeType, data: Mapping[str, object], shown: ShownText, mode: Mode
 ) -> Summary:
+    return read_offline(summarize_type, data, shown, mode).summary
+
+
+def read_offline(
+    summarize_type: SummarizeType, data: Mapping[str, object], shown: ShownText, mode: Mode
+) -> Offline:
     reading = Reading(shown)
     problems = find_problems(reading)
     uses = findings.find_uses(reading.outline.calls, reading.outline.nodes)
@@ -37,18 +52,27 @@ def summarize_extractive(
     request, words = asked or (None, "")
     title = _title(summarize_type, data) or words or _first_name(reading, summarize_type)
     told = _cleaned(notes(reading, problems, uses), shown)
-    return Summary(
+    answered = findings.answer(reading)
+    bullets = _bullets(reading, request, answered, problems, uses, mode)
+    in_order = sorted(bullets, key=lambda draft: _order(draft, request, answered))
+    summary = Summary(
         title=clean_title(title, shown.text) or summarize_type.capitalize(),
         flow_diagram=clean_diagram(_diagram(reading), shown.text),
-        summary_bullets=tuple(map(as_point, _bullets(reading, request, problems, uses, mode))),
+        summary_bullets=tuple(map(as_point, in_order)),
         interesting_notes=tuple(map(as_point, told[: LIMITS[mode].max_notes])),
     )
+    return Offline(summary, tuple(map(as_point, bullets)))
 
 
 def _bullets(
-    reading: Reading, asked: Draft | None, problems: Sequence[Problem], uses: Sequence[Use], mode: Mode
+    reading: Reading,
+    asked: Draft | None,
+    answered: Draft | None,
+    problems: Sequence[Problem],
+    uses: Sequence[Use],
+    mode: Mode,
 ) -> list[Draft]:
-    answered = findings.answer(reading)
+    """The most telling first."""
     candidates = [
         asked,
         *errors(problems, _MAX_ERRORS[mode]),
@@ -58,8 +82,7 @@ def _bullets(
         *findings.outliers(reading),
     ]
     chosen = _cleaned((draft for draft in candidates if draft), reading.shown)[: LIMITS[mode].max_bullets]
-    chosen = _filled(chosen, reading, LIMITS[mode])
-    return sorted(chosen, key=lambda draft: _order(draft, asked, answered))
+    return _filled(chosen, reading, LIMITS[mode])
 
 
 def _order(draft: Draft, asked: Draft | None, answered: Draft | None) -> tuple[int, int]:

@@ -119,3 +119,19 @@ def test_any_answer_becomes_a_sound_summary(
         assert all(start in text.lines and end in text.lines and start <= end for start, end in point.lines)
     for number in re.findall(r"\[L(\d+)(?:-\d+)?\]", markdown(summary)):
         assert int(number) in text.lines
+
+
+def test_missing_bullets_are_filled_with_the_most_telling_first() -> None:
+    text = shown("\nINPUT:\n\n[1] USER\n\nWhere is it?\n\nOUTPUT:\n\n[1] ASSISTANT\n\nIn Lyon.\nBy truck.")
+
+    checked = check_answer(
+        RawAnswer("T", "", (RawPoint("One point"),), ()),
+        text,
+        mode="minimal",
+        summarize_type="event",
+        data={},
+    )
+
+    texts = [point.text for point in checked.summary.summary_bullets]
+    assert texts == ["One point", 'The user asks: "Where is it?"', 'The last output begins: "In Lyon."']
+    assert checked.bullets.filled == 2
