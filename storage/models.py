@@ -460,6 +460,31 @@ class BulkRequest(Base):
     answer: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
+class LogGathering(Base):
+    """Small uploads of logs that go into the log store as one block; `content` null: it is stored."""
+
+    __tablename__ = "log_gatherings"
+    __table_args__ = (Index("ix_log_gatherings_created_at", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+
+
+class LogUpload(Base):
+    """A small upload that is part of a gathering, by its digest; kept for some hours."""
+
+    __tablename__ = "log_uploads"
+    __table_args__ = (
+        Index("ix_log_uploads_gathering_id", "gathering_id"),
+        Index("ix_log_uploads_created_at", "created_at"),
+    )
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    gathering_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
 class LedgerEntry(Base):
     """One paid answer of a model. No foreign keys: what was spent is booked whatever became of the job."""
 

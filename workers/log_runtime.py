@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
 import structlog
 from redis import Redis
+from sqlalchemy.orm import Session, sessionmaker
 
 from cache.log_marks import LogMarks
 from cache.log_turns import LogTurns
@@ -23,6 +24,7 @@ from config.settings import Settings
 from jobs.errors import Throttled, TracegistError
 from jobs.runs import Run
 from workers.base import Canceled, RunningJobs
+from workers.log_gathering import Gatherer, Part
 from workers.logs.errors import QueryCanceled, StoreBusy, StoreUnavailable
 from workers.logs.reading import Sight
 
@@ -43,7 +45,9 @@ REPLICA_LAG_S = 10.0  # the same for a server: what is inserted is readable ever
 class LogRuntime:
     """The store and its gates; one for all threads of the process."""
 
-    def __init__(self, settings: Settings, redis: Redis, running: RunningJobs) -> None:
+    def __init__(
+        self, settings: Settings, redis: Redis, running: RunningJobs, sessions: sessionmaker[Session]
+    ) -> None:
         self.settings = settings
         self._running = running
         self._store: LogStore | None = None
@@ -54,6 +58,7 @@ class LogRuntime:
         self._waiting = threading.BoundedSemaphore(WAITING_TURNS)
         self._uploads = threading.BoundedSemaphore(settings.logs_uploads)
         self.marks = LogMarks(redis)
+        self.gatherer = Gatherer(sessions, self._insert_gathered)
         self._large_upload = threading.Lock()  # parsed, a large body takes many times its size
 
     @property
@@ -130,7 +135,21 @@ class LogRuntime:
                 store = _open(self.settings)
                 self.marks.new_epoch()
                 self._store = store
+                self._finish_gatherings()
             return self._store
+
+    def _finish_gatherings(self) -> None:
+        try:
+            self.gatherer.finish_all()
+        except TracegistError as error:
+            # Nobody was told that they are stored; who sends one of them again finishes them.
+            log.warning("log_gatherings_not_finished", reason=error.detail)
+
+    def _insert_gathered(self, token: str, parts: Sequence[Part]) -> None:
+        with ExitStack() as changes:
+            for project_id in sorted({part.project_id for part in parts}):
+                changes.enter_context(self.marks.changing(project_id))
+            self.store.insert_gathered(token, [(part.project_id, part.batch, part.rows) for part in parts])
 
     @contextmanager
     def _turn(self, project_id: int) -> Iterator[None]:

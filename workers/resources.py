@@ -149,7 +149,7 @@ class Resources:
         # The engine takes seconds to import, which only the worker that owns it should pay.
         from workers.log_runtime import LogRuntime
 
-        return LogRuntime(self.settings, self._coordination, self.running)
+        return LogRuntime(self.settings, self._coordination, self.running, self.sessions)
 
     @contextmanager
     def alone(self, name: str, *, seconds: float = ALONE_S) -> Iterator[bool]:

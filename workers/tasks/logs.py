@@ -38,6 +38,7 @@ from jobs.records import JobRecord, JobResult
 from jobs.runs import Run
 from storage import schedules
 from workers.base import run_job
+from workers.log_gathering import MAX_BYTES, MAX_ROWS, Part
 from workers.log_runtime import LogRuntime
 from workers.logs.answers import (
     Answer,
@@ -50,10 +51,9 @@ from workers.logs.answers import (
     as_object,
 )
 from workers.logs.batches import Batch
-from workers.logs.ndjson import read_ndjson
-from workers.logs.otlp import read_otlp
 from workers.logs.reading import Sight
 from workers.logs.records import Parsed
+from workers.logs.uploads import parse_upload
 from workers.metrics import LOG_RECORDS, LOG_ROLLUP_DRIFT, SPARKLINES_PRECOMPUTED
 from workers.resources import Resources, process_resources
 from workers.schedule import CHECK_LOGS, PRECOMPUTE_SPARKLINES, REMOVE_OLD_LOGS
@@ -269,23 +269,20 @@ def _run(kind: JobKind, job_id: str, work: Callable[[Run, LogRuntime], JobResult
 def _store(run: Run, logs: LogRuntime, *, patience_s: float) -> JobResult:
     store, project_id = logs.store, run.record.project_id
     with logs.storing(len(run.payload), patience_s=patience_s):
-        upload = read_upload(run.take_payload())
-        parsed = _parsed(upload)
-        if parsed.rows:
+        payload, received_at = run.take_payload(), datetime.now(UTC)
+        upload = read_upload(payload)
+        parsed = parse_upload(upload, received_at=received_at)
+        batch = Batch.of(project_id, upload.body)
+        # Of the body alone, so that it goes the same way when it is sent again.
+        small = len(upload.body) <= MAX_BYTES and parsed.accepted <= MAX_ROWS
+        if parsed.rows and not small:
             with logs.marks.changing(project_id):
-                store.insert(project_id, Batch.of(project_id, upload.body), parsed.rows)
+                store.insert(project_id, batch, parsed.rows)
+    if parsed.rows and small:
+        logs.gatherer.store(Part(project_id, payload, received_at, batch, parsed.rows))
     LOG_RECORDS.labels(upload.form, "stored").inc(parsed.accepted)
     LOG_RECORDS.labels(upload.form, "rejected").inc(parsed.rejected)
     return JobResult(200, dump_json(_told(upload, parsed)))
-
-
-def _parsed(upload: Upload) -> Parsed:
-    now = datetime.now(UTC)
-    if upload.form == "ndjson":
-        return read_ndjson(upload.body, received_at=now, strict=upload.strict)
-    if not upload.body.strip():
-        return Parsed()  # an empty request, in either form
-    return read_otlp(upload.body, json=upload.form == "otlp_json", received_at=now)
 
 
 def _told(upload: Upload, parsed: Parsed) -> dict[str, object]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from jobs.kinds import JOB_KINDS
 from jobs.records import JobRecord, job_id_at
 from storage import bulk as bulk_rows
-from storage import idempotency, summaries, webhooks
+from storage import idempotency, log_uploads, summaries, webhooks
 from storage import jobs as job_rows
 from workers.queue_depth import queue_depth
 from workers.resources import Resources, process_resources
@@ -60,6 +60,7 @@ def remove_old_jobs() -> None:
     with resources.sessions.begin() as session:
         idempotency.remove_older_than(session, datetime.now(UTC) - idempotency.KEPT)
         webhooks.remove_deliveries_older_than(session, before)
+        log_uploads.remove_older_than(session, datetime.now(UTC) - log_uploads.KEPT)
     _remove_bulk_rows(resources)
     removed = RETENTION_BATCH
     while removed == RETENTION_BATCH:
