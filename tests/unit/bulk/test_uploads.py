@@ -82,6 +82,15 @@ def test_lines_are_the_same_in_any_pieces(size: int) -> None:
     assert found == [b'{"a":1}\r', None, b"0123456789", b"last"]
 
 
+@pytest.mark.timeout(20)  # line by line it takes minutes, in which nobody else is served
+def test_millions_of_blank_lines_are_skipped_in_one_go() -> None:
+    lines = Lines(10)
+
+    found = [line for _ in range(1024) for line in lines.feed(b"\n" * PIECE_BYTES)]
+
+    assert [*found, *lines.feed(b"{}\n")] == [b"{}"]
+
+
 @pytest.mark.parametrize("size", [1, 17, 100_000])
 def test_gzip_of_several_members_is_opened_in_small_pieces(size: int) -> None:
     raw = random.Random(1).randbytes(5000) + b"\0" * 1_000_000
