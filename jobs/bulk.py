@@ -7,6 +7,8 @@ refused upload.
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, cast
@@ -24,7 +26,7 @@ MAX_METADATA: Final = 16
 MAX_METADATA_NAME: Final = 64
 MAX_METADATA_VALUE: Final = 512
 CANCELED_STATUS: Final = 499
-_DEFAULTS: Final = ("mode", "on_llm_failure")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,7 @@ def parse_options(query: Mapping[str, str]) -> tuple[BulkOptions, dict[str, obje
         defaults["on_llm_failure"] = fields.choice("on_llm_failure", ("error", "extractive"))
     spend = _usd(fields, "max_spend_usd") if "max_spend_usd" in given else None
     calls = fields.natural("max_llm_calls", None)
-    concurrency = fields.natural("concurrency", None)
-    if concurrency is not None and concurrency < 1:
-        raise fields.fail("concurrency", "min_value", "Ensure this value is greater than or equal to 1.")
+    concurrency = fields.natural("concurrency", None, least=1)
     batch_api = cast("BatchApi", fields.choice("batch_api", ("never", "auto", "always"), "never"))
     if concurrency is not None:
         concurrency = min(concurrency, MAX_CONCURRENCY)
@@ -102,16 +102,13 @@ def parse_metadata(value: object) -> dict[str, str]:
     Raises:
         ValidationFailed: with attr `metadata`.
     """
-    if not isinstance(value, dict):
-        raise ValidationFailed("A JSON object is required.", attr="metadata")
-    if len(value) > MAX_METADATA:
+    pairs = Fields({"metadata": value}).obj("metadata")
+    if len(pairs) > MAX_METADATA:
         raise ValidationFailed(f"At most {MAX_METADATA} pairs.", attr="metadata", code="max_length")
-    for name, text in value.items():
-        if not isinstance(text, str):
-            raise ValidationFailed("Values must be text.", attr=f"metadata__{name[:MAX_METADATA_NAME]}")
+    for name, text in pairs.items():
         _check_text(name, "metadata", MAX_METADATA_NAME)
         _check_text(text, f"metadata__{name}", MAX_METADATA_VALUE)
-    return value
+    return cast("dict[str, str]", pairs)
 
 
 def parse_item(raw: bytes, rules: ItemRules, *, fingerprint: Callable[[object], str]) -> BulkItem:
@@ -212,29 +209,24 @@ def _identity(request: SummarizationRequest, content_fp: str) -> str:
 
 def _custom_id(body: Mapping[str, object]) -> str | None:
     value = body.get("custom_id")
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ValidationFailed("Not a valid string.", attr="custom_id")
-    _check_text(value, "custom_id", MAX_CUSTOM_ID)
-    return value
+    return None if value is None else _check_text(value, "custom_id", MAX_CUSTOM_ID)
 
 
-def _check_text(value: str, attr: str, max_length: int) -> None:
+def _check_text(value: object, attr: str, max_length: int) -> str:
     """As for every text field; what passes is kept as it is, blanks included."""
     Fields({attr: value}).text(attr, default=None, max_length=max_length)
-    if len(value) > max_length:
+    text = cast("str", value)
+    if len(text) > max_length:
         raise ValidationFailed(
             f"Ensure this field has no more than {max_length} characters.", attr=attr, code="max_length"
         )
+    return text
 
 
 def _usd(fields: Fields, name: str) -> float:
-    try:
-        value = float(str(fields.source[name]))
-    except ValueError:
-        raise fields.fail(name, "invalid_input", "A valid number is required.") from None
-    if value != value or value in (float("inf"), float("-inf")):
+    text = str(fields.source[name]).strip()
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(value):
         raise fields.fail(name, "invalid_input", "A valid number is required.")
     if value < 0:
         raise fields.fail(name, "min_value", "Ensure this value is greater than or equal to 0.")

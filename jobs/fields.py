@@ -58,15 +58,15 @@ class Fields:
             return value == "true"
         raise self.fail(name, "invalid_input", "Must be a valid boolean.")
 
-    def natural(self, name: str, default: int | None) -> int | None:
-        """An integer from 0: also `12.0` and `"12"`, never a boolean."""
+    def natural(self, name: str, default: int | None, *, least: int = 0) -> int | None:
+        """An integer from `least`: also `12.0` and `"12"`, never a boolean."""
         if name not in self.source:
             return default
         number = _integer_of(self._present(name))
         if number is None:
             raise self.fail(name, "invalid_input", "A valid integer is required.")
-        if number < 0:
-            raise self.fail(name, "min_value", "Ensure this value is greater than or equal to 0.")
+        if number < least:
+            raise self.fail(name, "min_value", f"Ensure this value is greater than or equal to {least}.")
         return number
 
     def obj(self, name: str, default: dict[str, object] | _Required = REQUIRED) -> dict[str, object]:

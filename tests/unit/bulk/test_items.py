@@ -118,9 +118,11 @@ def test_options_and_members_for_items_come_from_the_query() -> None:
         ("max_spend_usd", "nan", "invalid_input"),
         ("max_spend_usd", "1e999", "invalid_input"),
         ("max_spend_usd", "much", "invalid_input"),
+        ("max_spend_usd", "1_000", "invalid_input"),
         ("max_llm_calls", "-1", "min_value"),
         ("max_llm_calls", "1.5", "invalid_input"),
         ("concurrency", "0", "min_value"),
+        ("concurrency", "-1", "min_value"),
         ("batch_api", "maybe", "invalid_choice"),
     ],
 )
@@ -143,21 +145,23 @@ def test_chunks_at_work_never_hold_more_items_than_may_be_in_flight(
 
 
 @pytest.mark.parametrize(
-    ("value", "attr"),
+    ("value", "attr", "code"),
     [
-        ([], "metadata"),
-        ({str(n): "x" for n in range(17)}, "metadata"),
-        ({"n" * 65: "x"}, "metadata"),
-        ({"a": 1}, "metadata__a"),
-        ({"a": "x" * 513}, "metadata__a"),
-        ({"a": "\0"}, "metadata__a"),
+        ([], "metadata", "invalid_input"),
+        (None, "metadata", "null"),
+        ({str(n): "x" for n in range(17)}, "metadata", "max_length"),
+        ({"n" * 65: "x"}, "metadata", "max_length"),
+        ({"a": 1}, "metadata__a", "invalid_input"),
+        ({"a": None}, "metadata__a", "null"),
+        ({"a": "x" * 513}, "metadata__a", "max_length"),
+        ({"a": "\0"}, "metadata__a", "null_characters_not_allowed"),
     ],
 )
-def test_metadata_is_a_few_short_texts(value: object, attr: str) -> None:
+def test_metadata_is_a_few_short_texts(value: object, attr: str, code: str) -> None:
     with pytest.raises(ValidationFailed) as raised:
         parse_metadata(value)
 
-    assert raised.value.attr == attr
+    assert (raised.value.attr, raised.value.code) == (attr, code)
 
 
 def test_row_has_its_members_in_the_documented_order() -> None:
