@@ -121,7 +121,7 @@ class Rows:
 
 
 def lines_at(sessions: sessionmaker[Session], job_id: str, positions: Sequence[int]) -> dict[int, bytes]:
-    """The finished rows among these, each as its line."""
+    """The rows of items whose end was told, each as its line: one that is not finished was canceled."""
     with sessions() as session:
         return {row.position: _line(row) for row in bulk_rows.rows_at(session, job_id, positions)}
 

@@ -171,6 +171,12 @@ def finished_positions(session: Session, job_id: str) -> list[int]:
     return list(session.scalars(found.order_by(BulkItem.position)))
 
 
+def unfinished_positions(session: Session, job_id: str) -> list[int]:
+    """The items without a row, in order; once the job has ended: those that were canceled."""
+    found = select(BulkItem.position).where(BulkItem.job_id == job_id, BulkItem.status.is_(None))
+    return list(session.scalars(found.order_by(BulkItem.position)))
+
+
 def end(session: Session, job_id: str) -> Step | None:
     """No row is written any more: what is left was canceled. None when there is no such job."""
     left = BulkJob.total - BulkJob.done
@@ -223,12 +229,8 @@ def page(
 
 
 def rows_at(session: Session, job_id: str, positions: Collection[int]) -> list[BulkRow]:
-    """The finished rows among these."""
-    chosen = [
-        BulkItem.job_id == job_id,
-        BulkItem.position.in_(sorted(positions)),
-        BulkItem.status.is_not(None),
-    ]
+    """These rows, those that are there, in order."""
+    chosen = [BulkItem.job_id == job_id, BulkItem.position.in_(sorted(positions))]
     return _fetch(session, chosen, BulkItem.position, limit=len(positions))
 
 

@@ -393,6 +393,20 @@ def test_bulk_is_for_those_who_may_have_summaries(
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize(
+    ("preference", "applied"),
+    [("respond-async", "respond-async"), ("respond-async, wait=5", "respond-async"), ("wait=5", None)],
+)
+def test_what_is_applied_of_a_preference_is_said(
+    client: httpx2.Client, preference: str, applied: str | None
+) -> None:
+    answer = post(client, [b"{"], headers={"Prefer": preference})
+
+    assert (answer.status_code, answer.headers["vary"]) == (202, "Prefer")
+    assert answer.headers.get("preference-applied") == applied
+    ended(client, answer.json())
+
+
 def test_upload_that_is_repeated_with_its_key_is_one_job(
     stack: RunningStack, client: httpx2.Client, fake: Provider
 ) -> None:
@@ -744,6 +758,20 @@ def test_listener_hears_of_refused_items_too(client: httpx2.Client, good: int) -
     told = [event.data for event in heard if event.name == "item"]
     assert sorted(told, key=lambda row: int(row["index"])) == rows_of(client, job)
     assert [row["index"] for row in told][:2] == [0, good + 1]
+
+
+def test_listener_hears_of_canceled_items_too(client: httpx2.Client, fake: Provider) -> None:
+    fake.configure(latency_ms=600)
+    job = accepted(client, [line(custom_id=f"c{number}") for number in range(20)], "?concurrency=4")
+    until(lambda: bool(client.get(f"/jobs/{job['id']}/").json()["progress"]["succeeded"]), "the first rows")
+    client.post(f"/jobs/{job['id']}/cancel/")
+
+    heard = listen(client, job["id"], "?items=true")
+
+    told = [event.data for event in heard if event.name == "item"]
+    assert sorted(told, key=lambda row: int(row["index"])) == rows_of(client, job)
+    assert {row["status"] for row in told} == {200, 499}
+    assert (heard[-1].name, heard[-1].data["state"]) == ("done", "canceled")
 
 
 def test_deleted_job_takes_its_rows_along(stack: RunningStack, client: httpx2.Client) -> None:

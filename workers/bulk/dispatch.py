@@ -6,7 +6,7 @@ Every step may be repeated by anybody at any time. What the rows say decides; th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -58,7 +58,8 @@ class Dispatcher:
             self.runs.finish(record, JobState.EXPIRED, keep_s=self.keep_s)
             return 0
         if record.state is JobState.QUEUED:
-            self._announce_refused(job_id)
+            # Listeners hear of items that were refused at the door before any other.
+            self._announce(job_id, bulk_rows.finished_positions)
         self.chunks.begin(record)
         return min(self.advance(job_id), WINDOW)
 
@@ -149,6 +150,8 @@ class Dispatcher:
             step = bulk_rows.end(session, record.id)
         if step is None:
             return
+        if state is JobState.CANCELED:
+            self._announce(record.id, bulk_rows.unfinished_positions)
         done = replace(record, state=state, counters=step.counters.to_json(), in_hand=0)
         result = None
         if state is JobState.SUCCEEDED:
@@ -158,12 +161,12 @@ class Dispatcher:
         self.runs.finish(done, state, result=result, keep_s=self.keep_s)
         self.chunks.forget(done.id)
 
-    def _announce_refused(self, job_id: str) -> None:
-        """Listeners hear of items that were refused at the door before any other."""
+    def _announce(self, job_id: str, find: Callable[[Session, str], list[int]]) -> None:
+        """Tell listeners of items that no chunk tells of."""
         with self.sessions() as session:
-            refused = bulk_rows.finished_positions(session, job_id)
-        for first in range(0, len(refused), ANNOUNCED_AT_ONCE):
-            announce_items(self.events, job_id, refused[first : first + ANNOUNCED_AT_ONCE])
+            found = find(session, job_id)
+        for first in range(0, len(found), ANNOUNCED_AT_ONCE):
+            announce_items(self.events, job_id, found[first : first + ANNOUNCED_AT_ONCE])
 
     def _close(self, record: JobRecord) -> None:
         """The job ended elsewhere: canceled or expired before it began."""
