@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 
 from jobs.errors import InvalidRequest
-from jobs.json_text import JsonSyntaxError, load_json
+from jobs.json_text import MAX_DEPTH, JsonSyntaxError, load_json
 
 _IN_STRING = re.compile(rb'["\\]')
 _DEEP = re.compile(rb'["\[\]{}]')
 _SHALLOW = re.compile(rb'["\[\]{},:]')
+# What changes no depth, whole strings, empty lists and objects included: inside an element skipped in one go.
+_FLAT = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"|\[\s*+\]|\{\s*+\})*+', re.DOTALL)
+_DEEPEST = MAX_DEPTH + 2  # an element by itself may have as many levels as any document
 _KEY_BYTES = 64  # as many as the longest way to write "items" needs
 
 
@@ -40,7 +43,7 @@ class ItemScanner:
     def feed(self, piece: bytes) -> None:
         """
         Raises:
-            InvalidRequest: what is outside of `items` is too large to be one of ours.
+            InvalidRequest: nested too deep, or what is outside of `items` is too large to be one of ours.
         """
         place = kept_from = 0
         if self._in_items:
@@ -50,6 +53,8 @@ class ItemScanner:
                 place = self._through_string(piece, place)
                 continue
             shallow = self._depth < 2 or (self._in_items and self._depth == 2)
+            if not shallow and (flat := _FLAT.match(piece, place)) is not None:
+                place = flat.end()
             found = (_SHALLOW if shallow else _DEEP).search(piece, place)
             if found is None:
                 break
@@ -97,6 +102,8 @@ class ItemScanner:
                 self._key = bytearray(b'"')
         elif mark in b"[{":
             self._depth += 1
+            if self._depth > _DEEPEST:
+                raise InvalidRequest(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
             if self._depth == 2 and mark == b"[" and self._after_colon and _names_items(bytes(self._key)):
                 self._in_items, self._element_from = True, at + 1
                 self.elements.clear()  # of duplicate members the last counts

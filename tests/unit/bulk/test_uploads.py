@@ -72,6 +72,15 @@ def test_document_with_much_besides_its_items_is_refused() -> None:
         scanner.feed(b'{"other":"' + b"x" * 200)
 
 
+@pytest.mark.parametrize("mark", [b"[", b'{"a":'])
+def test_document_that_is_nested_too_deep_is_refused_while_it_arrives(mark: bytes) -> None:
+    scanner = ItemScanner(max_skeleton_bytes=100, max_items=100)
+    scanner.feed(b'{"items":[' + mark * 512)
+
+    with pytest.raises(InvalidRequest, match="deeper"):
+        scanner.feed(mark)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_lines_are_the_same_in_any_pieces(size: int) -> None:
     lines = Lines(10)
