@@ -54,7 +54,8 @@ async def create_bulk(request: Request) -> Response:
     kind = upload_type(request)
     idempotency_key_of(request)  # nobody uploads for minutes to be told that the key has the wrong form
     options, defaults = parse_options(request.query_params)
-    if options.batch_api == "auto" and "wait=" in preference_of(request, services).applied:
+    preference = preference_of(request, services)
+    if options.batch_api == "auto" and "wait=" in preference.applied:
         options = replace(options, batch_api="never")  # somebody waits: not for a day
     await _check_worker(services)
     turn = Turn()
@@ -65,7 +66,10 @@ async def create_bulk(request: Request) -> Response:
         record = _record(services, access, turn.job_id, taken)
         await _accept(services, record, options, taken)
         turn.has_job = True
-        return job_response(await live_job(services, record.id) or record, access.base_url, status=202)
+        # Nobody is kept waiting here, whatever they prefer; so of that only the job is applied.
+        applied = {"Preference-Applied": "respond-async"} if preference.asynchronous else {}
+        job = await live_job(services, record.id) or record
+        return job_response(job, access.base_url, status=202, headers={"Vary": "Prefer", **applied})
 
     # Options are in the query; with others it is another request.
     digest = await digest_of(f"{taken.digest}?{request.url.query}".encode())
