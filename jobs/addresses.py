@@ -74,7 +74,9 @@ def is_public(address: Address) -> bool:
     inner = _embedded(address)
     if inner is not None:
         return is_public(inner)
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+    site_local = isinstance(address, IPv6Address) and address.is_site_local
+    odd = address.is_multicast or address.is_reserved or address.is_unspecified or site_local
+    return address.is_global and not odd
 
 
 def _embedded(address: Address) -> IPv4Address | None:

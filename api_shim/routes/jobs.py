@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -46,6 +47,7 @@ InProject = Annotated[Access, Depends(in_project_with_jobs)]
 SOURCES = ("api", "schedule", "retry")
 CATCH_UP_S = 1.0  # how long a list waits for rows of jobs that have just ended
 CATCH_UP_STEP_S = 0.02
+_BLANK_OFFSET = re.compile(r" (?=\d\d:?\d\d\Z)")
 
 
 @router.get("/", openapi_extra=JOB_LIST_DOCS)
@@ -206,7 +208,8 @@ def _time(text: str | None, attr: str) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        # Not every caller encodes the sign of +01:00, and in a query it is a blank.
+        moment = datetime.fromisoformat(_BLANK_OFFSET.sub("+", text))
         if moment.tzinfo is not None:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):  # not a time, or one that is past all years in UTC

@@ -77,6 +77,7 @@ def test_what_is_no_plain_url_is_refused(url: str, allow_private: bool) -> None:
         "https://[::]/",
         "https://[fe80::1]/",
         "https://[fc00::1]/",
+        "https://[fec0::1]/",
         "https://[fd00:ec2::254]/",
         "https://[ff02::1]/",
         "https://[::ffff:127.0.0.1]/",
