@@ -6,6 +6,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -14,9 +15,10 @@ from sqlalchemy import func, select
 
 from storage.models import BulkBatch, BulkRequest, LedgerEntry
 from storage.session import make_engine
+from tests.e2e.listening import listen
 from tests.e2e.payloads import event
 from tests.e2e.provider import Provider, provider, provider_settings
-from tests.e2e.test_bulk import accepted, ended, line, post, rows_of, run, until
+from tests.e2e.test_bulk import accepted, ended, line, noted_since, post, rows_of, run, until
 from tests.running import RunningStack
 
 POLL = "1"
@@ -92,6 +94,18 @@ def test_batch_answers_every_item_at_half_price(
     assert progress["cost_usd"] == pytest.approx(full / 2, abs=1e-5)
     again, _ = run(client, items)
     assert again["progress"]["cached"] == 20
+
+
+def test_items_of_a_batch_are_told_and_can_be_asked_about(stack: RunningStack, client: httpx2.Client) -> None:
+    began = datetime.now(UTC)
+
+    job, rows = run(client, [line() for _ in range(10)], "?batch_api=always")
+    heard = listen(client, job["id"], "?items=true")
+    until(lambda: len(noted_since(stack, began)) >= 10, "the rows of the answers")
+
+    told = [event.data for event in heard if event.name == "item"]
+    assert sorted(told, key=lambda row: int(row["index"])) == rows
+    assert noted_since(stack, began) == [("miss", False, True)] * 10
 
 
 def test_rows_that_fail_or_expire_go_the_normal_way(

@@ -1,6 +1,6 @@
 """Processes die, and the store forgets, in the middle of a bulk: no item is lost, no answer paid for twice.
 
-`BULK_FAULT_ITEMS` makes the bulks larger.
+`TEST_SCALE=full` makes the bulks larger.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.faults.support import (
 )
 from tests.integration.cache.support import Server
 
-ITEMS = int(os.environ.get("BULK_FAULT_ITEMS", "100"))
+ITEMS = 500 if os.environ.get("TEST_SCALE") == "full" else 100
 PATIENCE_S = 60 + ITEMS / 2
 
 
