@@ -60,6 +60,7 @@ class Bar:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[facts]}"),
+            TextColumn("ETA"),
             TimeRemainingColumn(),
             console=console,
             transient=True,

@@ -1,12 +1,15 @@
-"""Write the rows of a bulk job to a file or pipe as they come, each once, over broken connections too."""
+"""Take the rows of a bulk job as they come, each once, over broken connections too: to a file or a person."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from rich.console import Console
 
 from jobs.json_text import JsonSyntaxError, dump_json, load_json
 from tracegist.client import FINAL, ApiError, Client, NotReachable
@@ -41,17 +44,47 @@ def _index(line: bytes) -> int | None:
     return index if isinstance(index, int) else None
 
 
-class RowWriter:
-    """A thread that follows a job's rows; `error` says why it gave up."""
+Take = Callable[[Mapping[str, Any]], None]
 
-    def __init__(
-        self, open_client: Callable[[], Client], job_id: str, sink: IO[bytes], written: set[int]
-    ) -> None:
+
+def to_stream(stream: IO[bytes]) -> Take:
+    """Each row as a line of JSON."""
+
+    def take(row: Mapping[str, Any]) -> None:
+        stream.write(dump_json(dict(row)) + b"\n")
+        stream.flush()
+
+    return take
+
+
+def to_person(console: Console) -> Take:
+    """Each row as one short line above the progress bar."""
+
+    def take(row: Mapping[str, Any]) -> None:
+        console.print(told(row), highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
+
+    return take
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """`c7  Which warehouse ships order 7?`, or the name and what went wrong."""
+    name = row["index"] if row["custom_id"] is None else row["custom_id"]
+    if (error := row["error"]) is not None:
+        return f"{name}  {error['code']}: {error['detail']}"
+    body = row["body"]
+    structured = body["structured"] if "structured" in body else body["summary"]
+    return f"{name}  {structured['title']}"
+
+
+class RowWriter:
+    """A thread that follows a job's rows; `error` says why it gave up, `codes` counts failures."""
+
+    def __init__(self, open_client: Callable[[], Client], job_id: str, take: Take, written: set[int]) -> None:
         self.error: Exception | None = None
-        self.failed = 0
+        self.codes: Counter[str] = Counter()
         self._open_client = open_client
         self._job_id = job_id
-        self._sink = sink
+        self._take_row = take
         self._written = written
         # A daemon: the person may leave while the job goes on.
         self._thread = threading.Thread(target=self._run, name="bulk-rows", daemon=True)
@@ -90,7 +123,7 @@ class RowWriter:
     def _take(self, client: Client, *, follow: bool) -> None:
         for row in client.results(self._job_id, follow=follow):
             if row["index"] not in self._written:
-                self._sink.write(dump_json(row) + b"\n")
-                self._sink.flush()
+                self._take_row(row)
                 self._written.add(row["index"])
-                self.failed += row["status"] != 200
+                if row["error"] is not None:
+                    self.codes[row["error"]["code"]] += 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -130,9 +132,41 @@ def test_interrupt_leaves_the_job_at_work(stack: RunningStack, fake: Provider, t
     resumed = _run(stack, "--resume", job_id, "--out", str(out))
 
     assert process.returncode == 130
-    assert "goes on" in told
+    assert f"goes on: tracegist bulk --resume {job_id} --out {out} picks it up" in told
     assert resumed.returncode == 0, resumed.stderr
     assert sorted(row["index"] for row in _rows(out.read_text())) == [0, 1, 2]
+
+
+def test_person_at_a_terminal_sees_titles_and_how_it_goes(stack: RunningStack, tmp_path: Path) -> None:
+    file = tmp_path / "traces.ndjson"
+    file.write_text(_lines(3) + "{broken\n")
+
+    shown, code = _at_a_terminal(stack, str(file))
+
+    assert code == 1
+    assert "succeeded: 3 of 4 summarized" in shown
+    assert "Not summarized: 1 parse_error" in shown
+    assert "3  parse_error: JSON parse error" in shown
+    assert all(re.search(rf"^c{number}  \S", shown, re.MULTILINE) for number in range(3))
+    assert '"index"' not in shown
+    assert f"--resume {_job_id(shown)} --out FILE" in shown
+
+
+def _at_a_terminal(stack: RunningStack, *arguments: str) -> tuple[str, int]:
+    """What the command shows on a terminal of its own, without what moves and colors it; its exit code."""
+    command, environ = _command(stack, *arguments)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command, env={**environ, "TERM": "xterm", "COLUMNS": "150"}, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how the other end's close is told
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    plain = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"\n", shown).replace(b"\r", b"\n")
+    return plain.decode(), process.wait(LIMIT_S)
 
 
 def test_second_interrupt_cancels_the_job(stack: RunningStack, fake: Provider) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,7 +20,7 @@ from tracegist.client import FINAL, ApiError, Client, NotReachable
 from tracegist.forecast import forecast
 from tracegist.formats.reading import NAMES, UnknownFormat, read_items, read_requests
 from tracegist.progress import display, facts
-from tracegist.rows import RowWriter, continued
+from tracegist.rows import RowWriter, Take, continued, to_person, to_stream
 
 SOME_FAILED = 1
 BAD_INPUT = 2
@@ -42,7 +42,8 @@ def bulk(
     ] = "-",
     mode: Annotated[Mode, typer.Option(help="minimal or detailed, where an item names none.")] = Mode.MINIMAL,
     out: Annotated[
-        Path | None, typer.Option(help="File for the result rows; standard output without it.")
+        Path | None,
+        typer.Option(help="File for the result rows; without it standard output, or titles on a terminal."),
     ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Items at work at once.")] = None,
     max_spend_usd: Annotated[float | None, typer.Option(help="What the job may cost at most.")] = None,
@@ -84,14 +85,14 @@ def bulk(
                 _forecast(client, console, file, source, mode.value)
                 return
             job = client.job(resume) if resume else _submit(client, console, file, source, options)
-            with _sink(out, resumed=bool(resume)) as (sink, written):
-                rows = RowWriter(open_client, job["id"], sink, written)
+            with _sink(out, console, resumed=bool(resume)) as (take, written):
+                rows = RowWriter(open_client, job["id"], take, written)
                 rows.start()
-                job = _watch(client, console, job, rows)
+                job = _watch(client, console, job, rows, out)
     except (ApiError, NotReachable) as error:
         console.print(str(error), highlight=False, markup=False)
         raise typer.Exit(SOME_FAILED) from None
-    _finish(console, job, rows)
+    _finish(console, job, rows, out)
 
 
 def _submit(
@@ -121,10 +122,10 @@ def _forecast(
 
 
 @contextmanager
-def _sink(out: Path | None, *, resumed: bool) -> Iterator[tuple[IO[bytes], set[int]]]:
+def _sink(out: Path | None, console: Console, *, resumed: bool) -> Iterator[tuple[Take, set[int]]]:
     """Where rows go, and those that are there already."""
     if out is None:
-        yield sys.stdout.buffer, set()
+        yield to_person(console) if sys.stdout.isatty() else to_stream(sys.stdout.buffer), set()
         return
     try:
         written = continued(out) if resumed else set()
@@ -132,13 +133,15 @@ def _sink(out: Path | None, *, resumed: bool) -> Iterator[tuple[IO[bytes], set[i
     except OSError as error:
         _refuse(f"Cannot write {out}: {error.strerror or error}.")
     with stream:
-        yield stream, written
+        yield to_stream(stream), written
 
 
 # watching ---------------------------------------------------------------------------------------------
 
 
-def _watch(client: Client, console: Console, job: dict[str, Any], rows: RowWriter) -> dict[str, Any]:
+def _watch(
+    client: Client, console: Console, job: dict[str, Any], rows: RowWriter, out: Path | None
+) -> dict[str, Any]:
     """The job when it has ended and its rows are written."""
     try:
         with display(console) as shown:
@@ -150,7 +153,7 @@ def _watch(client: Client, console: Console, job: dict[str, Any], rows: RowWrite
             while not rows.join(POLL_S):
                 pass
     except KeyboardInterrupt:
-        _leave_or_cancel(client, console, job)
+        _leave_or_cancel(client, console, job, out)
     return job
 
 
@@ -169,23 +172,33 @@ def _asked(client: Client, job: dict[str, Any]) -> dict[str, Any]:
         time.sleep(POLL_S)
 
 
-def _leave_or_cancel(client: Client, console: Console, job: dict[str, Any]) -> NoReturn:
+def _leave_or_cancel(client: Client, console: Console, job: dict[str, Any], out: Path | None) -> NoReturn:
+    again = _again(job, out)
     try:
-        told = f"The job goes on: tracegist bulk --resume {job['id']} picks it up. Ctrl-C again cancels it."
-        console.print(told, highlight=False)
+        console.print(f"The job goes on: {again} picks it up. Ctrl-C again cancels it.", highlight=False)
         time.sleep(SECOND_THOUGHTS_S)
     except KeyboardInterrupt:
         client.cancel(job["id"])
-        console.print("Canceled.", highlight=False)
+        console.print(f"Canceled. {again} gets the rows.", highlight=False)
     raise typer.Exit(INTERRUPTED) from None
 
 
-def _finish(console: Console, job: dict[str, Any], rows: RowWriter) -> None:
+def _again(job: dict[str, Any], out: Path | None) -> str:
+    """The command that goes on where this one ends."""
+    return f"tracegist bulk --resume {job['id']}" + ("" if out is None else f" --out {out}")
+
+
+def _finish(console: Console, job: dict[str, Any], rows: RowWriter, out: Path | None) -> None:
     progress, more = job["progress"], facts(job)
     told = f"{job['state']}: {progress['succeeded']:,} of {progress['total']:,} summarized"
     console.print(f"{told}; {more}" if more else told, highlight=False)
+    if rows.codes:
+        counts = ", ".join(f"{count:,} {code}" for code, count in rows.codes.most_common())
+        console.print(f"Not summarized: {counts}", highlight=False)
     if rows.error is not None:
-        console.print(f"Rows are missing: {rows.error} --resume {job['id']} gets them.", highlight=False)
+        console.print(f"Rows are missing: {rows.error} {_again(job, out)} gets them.", highlight=False)
+    elif out is None and sys.stdout.isatty():
+        console.print(f"All rows as JSON: {_again(job, Path('FILE'))}", highlight=False)
     if rows.error is not None or job["state"] != "succeeded" or progress["failed"] or progress["canceled"]:
         raise typer.Exit(SOME_FAILED)
 

@@ -5,6 +5,7 @@ Native files are read line by line. Formats whose records must be gathered into 
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -74,7 +75,7 @@ def read_requests(stream: IO[bytes], *, name: str | None = None) -> tuple[str, I
     Raises:
         UnknownFormat, JsonSyntaxError: as `read_items`.
     """
-    head = stream.readline()
+    head = stream.readline().removeprefix(codecs.BOM_UTF8)
     while head and not head.strip():
         head = stream.readline()
     if name in (None, NATIVE) and _is_native_line(head):
@@ -142,6 +143,7 @@ def _records(stream: Iterable[bytes]) -> Iterator[Json]:
     first = next(lines, None)
     if first is None:
         return
+    first = first.removeprefix(codecs.BOM_UTF8)
     try:
         head = load_json(first)
     except JsonSyntaxError:

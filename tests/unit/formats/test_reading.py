@@ -31,6 +31,7 @@ def _read(content: bytes, name: str | None = None) -> tuple[str, list[Item]]:
         lambda record: json.dumps([record], indent=2),
         lambda record: json.dumps({"results": [record], "next": None}),
         lambda record: "\n\n" + json.dumps(record) + "\n\n",
+        lambda record: "\ufeff" + json.dumps(record),
     ],
 )
 def test_every_wrapping_gives_the_records(wrap: Any) -> None:
