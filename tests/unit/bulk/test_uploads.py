@@ -91,7 +91,7 @@ def test_lines_are_the_same_in_any_pieces(size: int) -> None:
     assert found == [b'{"a":1}\r', None, b"0123456789", b"last"]
 
 
-@pytest.mark.timeout(20)  # line by line it takes minutes, in which nobody else is served
+@pytest.mark.timeout(60)  # line by line it takes minutes, in which nobody else is served
 def test_millions_of_blank_lines_are_skipped_in_one_go() -> None:
     lines = Lines(10)
 
