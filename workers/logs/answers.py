@@ -21,7 +21,8 @@ from jobs.log_models import (
     ValuesQuery,
 )
 from jobs.sparklines import Frame, Row, answer_rows, object_form, sparkline_headers
-from workers.logs.exports import CONTENT_TYPES, Export, comma_separated, ndjson
+from workers.logs.errors import QueryTimeout
+from workers.logs.exports import CONTENT_TYPES, Export, ExportFile
 from workers.logs.listings import KeyMatch, list_keys, list_values
 from workers.logs.paging import Page, reached, read_page
 from workers.logs.queries import Window, any_record, counted, earliest_observed
@@ -30,6 +31,7 @@ from workers.logs.sparkline import count_rows, whole_range
 from workers.logs.surroundings import read_surroundings
 from workers.logs.times import instant, utc_text
 
+EXPORT_PAGE: Final = 1000  # records read at once
 _FILTER_TYPES: Final = {False: "log_attribute", True: "log_resource_attribute"}
 
 Body = dict[str, object]
@@ -131,10 +133,27 @@ def answer_context(query: ContextQuery, sight: Sight) -> Answer:
 
 
 def answer_export(query: ExportQuery, sight: Sight) -> Export:
-    page = read_page(query.query, sight)
-    records = _records(page)
-    content = ndjson(records) if query.format == "ndjson" else comma_separated(records)
-    return Export(CONTENT_TYPES[query.format], content, page.more)
+    """A file that is written page by page, so that only its own bytes are held.
+
+    Raises:
+        QueryTimeout: the time was over before a record was found.
+    """
+    file = ExportFile(query.format)
+    rest, more = query.query.after, True
+    while more and file.records < query.query.limit:
+        wanted = min(query.query.limit - file.records, EXPORT_PAGE)
+        try:
+            page = read_page(replace(query.query, after=rest, limit=wanted), sight)
+        except QueryTimeout:
+            if not file.records:
+                raise
+            break
+        more = page.more
+        for row in page.rows:
+            if not file.add(_record(row)):
+                return Export(CONTENT_TYPES[query.format], bytes(file.content), rest)
+            rest = _position(row)
+    return Export(CONTENT_TYPES[query.format], bytes(file.content), rest if more else None)
 
 
 def resolved(date_range: DateRange) -> Body:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from jobs.json_text import dump_json
+from jobs.log_cursors import Cursor
 from jobs.log_models import ExportFormat
+from jobs.log_payloads import MAX_UPLOAD_BYTES
 
 CONTENT_TYPES: Final[Mapping[ExportFormat, str]] = {
     "ndjson": "application/x-ndjson",
@@ -36,24 +38,44 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """`more` when further records match than the file holds."""
+    """`rest` is where the file ends when further records match than it holds."""
 
     content_type: str
     content: bytes
-    more: bool
+    rest: Cursor | None
 
 
-def ndjson(records: Iterable[Mapping[str, object]]) -> bytes:
-    """One record a line; the lines can be imported again."""
-    return b"".join(dump_json({name: record[name] for name in COLUMNS}) + b"\n" for record in records)
+class ExportFile:
+    """A file that grows record by record, to a size that `logs/import` takes."""
+
+    def __init__(self, shape: ExportFormat, *, max_bytes: int = MAX_UPLOAD_BYTES) -> None:
+        self.content = bytearray() if shape == "ndjson" else bytearray(_row(COLUMNS))
+        self.records = 0
+        self._line = _json_line if shape == "ndjson" else _csv_line
+        self._max_bytes = max_bytes
+
+    def add(self, record: Mapping[str, object]) -> bool:
+        """Whether there was room for it; there always is for the first one."""
+        line = self._line(record)
+        if self.records and len(self.content) + len(line) > self._max_bytes:
+            return False
+        self.content += line
+        self.records += 1
+        return True
 
 
-def comma_separated(records: Sequence[Mapping[str, object]]) -> bytes:
-    """A header and one row for each record; maps are JSON texts."""
+def _json_line(record: Mapping[str, object]) -> bytes:
+    return dump_json({name: record[name] for name in COLUMNS}) + b"\n"
+
+
+def _csv_line(record: Mapping[str, object]) -> bytes:
+    """Maps are JSON texts."""
+    return _row([_cell(record[name]) for name in COLUMNS])
+
+
+def _row(cells: Iterable[object]) -> bytes:
     written = io.StringIO()
-    writer = csv.writer(written)
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(record[name]) for name in COLUMNS] for record in records)
+    csv.writer(written).writerow(cells)
     return written.getvalue().encode()
 
 

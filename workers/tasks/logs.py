@@ -64,7 +64,9 @@ log = structlog.get_logger()
 HOUR = timedelta(hours=1)
 CHECKED = timedelta(days=1)
 REMOVAL_S = 6 * 3600  # the longest that a removal takes, on a server with many projects
-MORE_HEADER = "X-Tracegist-More"  # of an export: whether further records match
+# Of an export: whether further records match, and the `after` of the request for them.
+MORE_HEADER = "X-Tracegist-More"
+CURSOR_HEADER = "X-Tracegist-Cursor"
 INGEST_PATIENCE_S = 5.0  # then the sender is asked to come back
 IMPORT_PATIENCE_S = 300.0  # nobody waits, and nobody would send it again
 
@@ -239,7 +241,9 @@ def _export(run: Run, logs: LogRuntime) -> JobResult:
     with logs.asking(run) as sight:
         query = parse_export(asked.asked, now=asked.now, timezone=sight.zone)
         export = answer_export(query, sight)
-    headers = {"Content-Type": export.content_type, MORE_HEADER: str(export.more).lower()}
+    headers = {"Content-Type": export.content_type, MORE_HEADER: str(export.rest is not None).lower()}
+    if export.rest is not None:
+        headers[CURSOR_HEADER] = export.rest.encode()
     return JobResult(200, export.content, headers)
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import json
+from dataclasses import replace
 from datetime import UTC
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +20,7 @@ from tests.integration.logs.asking import Asking
 from tests.integration.logs.rows import at, row
 from workers.logs import answers
 from workers.logs.batches import Batch
-from workers.logs.exports import COLUMNS
+from workers.logs.exports import COLUMNS, ExportFile
 from workers.logs.ndjson import read_ndjson
 from workers.logs.store import LogStore
 
@@ -72,7 +76,7 @@ def test_an_exported_file_can_be_imported(asking: Asking) -> None:
     export = answers.answer_export(query, asking.sight())
 
     assert export.content_type == "application/x-ndjson"
-    assert not export.more
+    assert export.rest is None
     lines = [load_json(line) for line in export.content.splitlines()]
     assert len(lines) == 40
     known = [
@@ -93,4 +97,52 @@ def test_a_csv_has_a_row_for_each_record(asking: Asking) -> None:
     assert header == list(COLUMNS)
     assert len(lines) == 5
     assert lines[0][header.index("body")] == 'n 39, "x"\n=1'
-    assert export.more
+    assert export.rest is not None
+
+
+@pytest.mark.parametrize("order", ["latest", "earliest"])
+@pytest.mark.parametrize("shape", ["ndjson", "csv"])
+def test_files_that_go_on_from_one_another_hold_every_record_once(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch, shape: str, order: str
+) -> None:
+    monkeypatch.setattr(answers, "EXPORT_PAGE", 3)
+    monkeypatch.setattr(answers, "ExportFile", partial(ExportFile, max_bytes=3000))
+    sizes, after = [], None
+    bodies: list[str] = []
+
+    while not sizes or after:
+        asked = {"dateRange": RANGE, "orderBy": order, "after": after}
+        query = logs.parse_export({"query": asked, "format": shape}, now=at(0), timezone=UTC)
+        export = answers.answer_export(query, asking.sight())
+        sizes.append(len(export.content))
+        bodies += bodies_of(export.content, shape)
+        after = export.rest and export.rest.encode()
+
+    numbers = [int(body.split()[1].strip(",")) for body in bodies]
+    assert numbers == sorted(range(40), reverse=order == "latest")
+    assert len(sizes) > 2
+    assert all(2000 < size <= 3000 for size in sizes[:-1])
+
+
+def bodies_of(content: bytes, shape: str) -> list[str]:
+    if shape == "ndjson":
+        return [json.loads(line)["body"] for line in content.splitlines()]
+    return [row["body"] for row in csv.DictReader(io.StringIO(content.decode()))]
+
+
+def test_export_that_runs_out_of_time_says_where_to_go_on(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "EXPORT_PAGE", 3)
+    ticks = itertools.count().__next__
+    hurried = Asking(asking.reader.store, asking.reader.project, clock=ticks, patience_s=4)
+    query = logs.parse_export({"query": {"dateRange": RANGE}}, now=at(0), timezone=UTC)
+
+    first = answers.answer_export(query, hurried.sight())
+    assert first.rest is not None
+    following = replace(query, query=replace(query.query, after=first.rest))
+    rest = answers.answer_export(following, asking.sight())
+
+    bodies = bodies_of(first.content, "ndjson") + bodies_of(rest.content, "ndjson")
+    assert len(first.content.splitlines()) < 40
+    assert [int(body.split()[1].strip(",")) for body in bodies] == list(range(39, -1, -1))
