@@ -63,13 +63,18 @@ LOG: Schema = {
 _EXAMPLE_RANGE: Schema = {"date_from": "-24h", "date_to": None}
 
 
-def _asking(fields: Schema, example: Schema, *, required: bool) -> Schema:
-    """The body `{"query": {...}}` of a question."""
+def _asking(
+    fields: Schema, example: Schema, *, required: bool, beside: tuple[str, Schema, str] | None = None
+) -> Schema:
+    """The body `{"query": {...}}` of a question; `beside` is another member: name, schema, example."""
     inner: Schema = {"type": "object" if required else ["object", "null"], "properties": fields}
     outer: Schema = {"type": "object", "properties": {"query": inner}}
+    shown: Schema = {"query": example}
     if required:
         outer["required"] = ["query"]
-    return body(outer, {"query": example})
+    if beside:
+        name, outer["properties"][name], shown[name] = beside
+    return body(outer, shown)
 
 
 def _docs(ok: Schema, *, ask: Schema | None = None, parameters: tuple[Schema, ...] = ()) -> Schema:
@@ -165,7 +170,10 @@ COUNT_DOCS = _docs(
 
 EXPORT_DOCS = _docs(
     {
-        "description": "At most 10,000 records, newest or oldest first.",
+        "description": (
+            "At most 10,000 records and 64 MiB, newest or oldest first. `X-Tracegist-More` says whether"
+            " further records match; `X-Tracegist-Cursor` is then the `after` of the request for them."
+        ),
         "content": {
             "application/x-ndjson": {"schema": TEXT},
             "text/csv": {"schema": TEXT},
@@ -175,10 +183,12 @@ EXPORT_DOCS = _docs(
         {
             **_FILTERS,
             "orderBy": {"type": "string", "enum": ["latest", "earliest"], "default": "latest"},
-            "format": {"type": "string", "enum": ["ndjson", "csv"], "default": "ndjson"},
+            "limit": {"type": "integer", "minimum": 1, "default": 10000, "description": "At most 10,000."},
+            "after": {**_NULLABLE_TEXT, "description": "`X-Tracegist-Cursor` of the file before."},
         },
-        {"dateRange": _EXAMPLE_RANGE, "format": "csv"},
+        {"dateRange": _EXAMPLE_RANGE},
         required=True,
+        beside=("format", {"type": "string", "enum": ["ndjson", "csv"], "default": "ndjson"}, "csv"),
     ),
 )
 
@@ -264,8 +274,8 @@ CONTEXT_DOCS = _docs(
             "schema": _STAMP,
             "description": "Its time.",
         },
-        query("before", NATURAL, "Records before it, default 50."),
-        query("after", NATURAL, "Records after it, default 50."),
+        query("before", NATURAL, "Records before it, default 10, at most 500."),
+        query("after", NATURAL, "Records after it, default 10, at most 500."),
     ),
 )
 
