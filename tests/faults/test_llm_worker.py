@@ -23,8 +23,8 @@ def test_callers_of_a_killed_worker_get_their_summaries(provider: Provider, star
 
         asked = [pool.submit(ask, number) for number in range(CALLERS)]
         wait_until(lambda: provider.stats()["inflight"] == CALLERS, "all calls to be in flight")
+        before_kill = provider.stats()["requests"]
         kill_child(stack, "worker:llm")
-        in_flight_at_kill = provider.stats()["requests"]
         answers = [future.result() for future in asked]
 
         for answer in answers:
@@ -33,9 +33,16 @@ def test_callers_of_a_killed_worker_get_their_summaries(provider: Provider, star
                 jobs.accepted.append(answer.json()["job_id"])
         jobs.assert_each_ends_once()
         summaries = [answer.json() for answer in answers if answer.status_code == 200] + jobs.results()
-    assert provider.stats()["requests"] <= CALLERS + in_flight_at_kill
-    assert len(summaries) == CALLERS
+        after = provider.stats()["requests"]
+        repeated = [ask(number).json()["metadata"]["cache"]["status"] for number in range(CALLERS)]
+    assert before_kill == CALLERS
+    # Every call in flight was lost with its worker and made once more, by one successor.
+    assert CALLERS < after <= CALLERS + before_kill
+    assert {summary["metadata"]["entity_id"] for summary in summaries} == {
+        f"order-{number}" for number in range(CALLERS)
+    }
     assert all(summary["summary"].startswith("## Summary") for summary in summaries)
+    assert (set(repeated), provider.stats()["requests"]) == ({"hit"}, after)
 
 
 def test_calls_in_the_background_outlive_their_worker(provider: Provider, start_stack: StartStack) -> None:

@@ -92,11 +92,17 @@ def _joined(first: Draft, second: Draft) -> Draft:
     return replace(first, spans=limited(merge((*first.spans, *second.spans)), quoted), quoted=quoted)
 
 
-def _new_points(chosen: Iterable[Point], candidates: Iterable[Point]) -> list[Point]:
+def _new_points(chosen: Sequence[Point], candidates: Iterable[Point]) -> list[Point]:
     seen = {fold(point.text) for point in chosen}
     fresh: list[Point] = []
     for point in candidates:
         if (text := fold(point.text)) not in seen:
             seen.add(text)
             fresh.append(point)
-    return fresh
+    # What cites nothing new probably says nothing new.
+    cited = [span for point in chosen for span in point.lines]
+    return sorted(fresh, key=lambda point: all(_within(span, cited) for span in point.lines))
+
+
+def _within(span: tuple[int, int], others: Iterable[tuple[int, int]]) -> bool:
+    return any(start <= span[0] and span[1] <= end for start, end in others)

@@ -38,6 +38,15 @@ def test_too_few_bullets_are_filled_with_other_ones() -> None:
     assert (counts.returned, counts.filled) == (3, 2)
 
 
+def test_fillings_that_cite_new_lines_come_first() -> None:
+    partly = Point("Partly", "L4, L9", ((4, 4), (9, 9)))
+    spare = [Point("Cited", "L4", ((4, 4),)), partly, Point("New", "L8", ((8, 8),))]
+
+    chosen, _ = choose_bullets([Draft("First", ((3, 5),))], LIMITS["minimal"], lambda: spare)
+
+    assert [point.text for point in chosen] == ["First", "Partly", "New"]
+
+
 def test_enough_bullets_ask_for_no_filling() -> None:
     def fail() -> list[Point]:
         raise AssertionError
