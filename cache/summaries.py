@@ -582,7 +582,7 @@ def _invalidating() -> Iterator[None]:
     try:
         yield
     except StoreUnavailable as error:
-        raise Unavailable("The summary cache cannot be reached; try again.") from error
+        raise Unavailable("The summary cache cannot be reached; try again.", retry_after_s=1) from error
 
 
 def _our_fault() -> JobFailure:
