@@ -1,6 +1,6 @@
 """Money for a whole batch: held before it is sent, settled when its results are there.
 
-The same figures as those of single calls (`cache/quotas.py`). A hold has a name: taking or settling it twice
+The same figures as those of single calls (`cache/quota_store.py`). A hold has a name: taking or settling it twice
 changes nothing, so an execution that takes over from a dead one may repeat both.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import Redis
 
-from cache.quotas import PREFIX, SPEND_KEPT_S, day_key, job_key, nano
+from cache.money import PREFIX, SPEND_KEPT_S, day_key, job_key, nano
 
 # Holds as many of the amounts as fit, in order, and answers how many those are.
 HOLD = """

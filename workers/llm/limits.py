@@ -1,6 +1,6 @@
 """What a call asks for before it is made: room in the rate limits, and a closed breaker.
 
-The shared state lives in `cache/quotas.py` and `cache/breaker.py`; here is what the client relies on.
+The shared state lives in `cache/quota_store.py` and `cache/breaker.py`; here is what the client relies on.
 """
 
 from __future__ import annotations

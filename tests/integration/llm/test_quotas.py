@@ -43,7 +43,7 @@ async def test_without_limits_the_store_is_not_asked(dead_store: Redis) -> None:
     await ticket.settle(tokens=10, usd=0)
 
     assert ticket.refusal is None
-    assert not quotas._store_is_down()
+    assert not quotas._store.is_down
 
 
 async def test_requests_are_spread_evenly(store: Redis) -> None:
