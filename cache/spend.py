@@ -1,7 +1,7 @@
 """Money for a whole batch: held before it is sent, settled when its results are there.
 
-The same figures as those of single calls (`cache/quota_store.py`). A hold has a name: taking or settling it twice
-changes nothing, so an execution that takes over from a dead one may repeat both.
+The same figures as those of single calls (`cache/quota_store.py`). A hold has a name: taking or settling it
+twice changes nothing, so an execution that takes over from a dead one may repeat both.
 """
 
 from __future__ import annotations
