@@ -14,8 +14,7 @@ from starlette.requests import Request
 from jobs.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 _PARSE_HINT = (
-    'The body must be JSON, for example: -H "Content-Type: application/json" '
-    """-d '{"summarize_type": "trace", "data": {...}}'."""
+    'The body must be JSON, for example: curl -H "Content-Type: application/json" --data @body.json.'
 )
 
 
