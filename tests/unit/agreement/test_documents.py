@@ -12,7 +12,7 @@ from config.providers import KINDS
 from config.settings import Settings, oauth_variable, variables
 from jobs.kinds import JOB_KINDS
 from jobs.states import JobState
-from scripts import settings_reference
+from scripts import log_store_reference, settings_reference
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"
@@ -55,6 +55,10 @@ def metrics_in_code() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def test_settings_page_is_fresh() -> None:
     assert (REFERENCE / "settings.md").read_text() == settings_reference.reference()
+
+
+def test_the_tables_of_the_log_store_are_documented_as_they_are_made() -> None:
+    assert (REFERENCE / "log-store.md").read_text() == log_store_reference.reference()
 
 
 def test_every_setting_is_documented_with_a_meaning() -> None:
