@@ -80,6 +80,7 @@ def _bullets(
         findings.steps(reading),
         answered,
         *findings.outliers(reading),
+        findings.parts(reading),
     ]
     chosen = _cleaned((draft for draft in candidates if draft), reading.shown)[: LIMITS[mode].max_bullets]
     return _filled(chosen, reading, LIMITS[mode])

@@ -19,6 +19,7 @@ from workers.summarization.outline import (
     USER_ROLES,
     Call,
     Node,
+    Section,
     first_paragraph,
     following,
     is_rule,
@@ -37,8 +38,10 @@ from workers.summarization.reading import (
 from workers.summarization.references import MAX_PER_POINT
 
 _MAX_SECTIONS_BACK = 50
+_ANSWERS = re.compile(r"final answer:\s*\S", re.IGNORECASE)
 _TELLS_NOTHING = re.compile(r'"(?:role|type|id|object)": |.*[\w+/\-]{200}', re.ASCII)
 _MAX_PARAGRAPH_LINES = 20
+_MAX_ROLE = 20
 _KINDS = {"GEN": "generation", "SPAN": "span", "EMBED": "embedding", "EVAL": "evaluation", "EVENT": "event"}
 
 
@@ -65,19 +68,26 @@ def answer(reading: Reading) -> Draft | None:
             words = reading.said(line)
             if line in {call.number for call in reading.outline.calls}:
                 return Draft(f"The last output calls: {excerpt(words.removeprefix('- '))}", ((line, line),))
-            return Draft(f"The last output begins: {excerpt(words)}", ((line, line),))
+            verb = "says" if _ANSWERS.match(words) else "begins"
+            return Draft(f"The last output {verb}: {excerpt(words)}", ((line, line),))
     return None
 
 
 def _first_telling(reading: Reading, first: int) -> int:
-    """The first line of an output that is not its role or type, nor a signature; else its first line."""
+    """The line of an output that calls itself the answer, else the first that is not a role, type or
+    signature, else the first."""
+    lines: list[int] = []
     for line in [first, *islice(following(reading.shown, first), _MAX_PARAGRAPH_LINES)]:
-        words = reading.said(line)
-        if line in reading.outline.marked or is_rule(words):
+        if line in reading.outline.marked or is_rule(reading.said(line)):
             break
-        if words.strip("{}[], ") and not _TELLS_NOTHING.match(words):
-            return line
-    return first
+        lines.append(line)
+    answers = (line for line in lines if _ANSWERS.match(reading.said(line)))
+    telling = (line for line in lines if _tells(reading.said(line)))
+    return next(answers, next(telling, first))
+
+
+def _tells(words: str) -> bool:
+    return bool(words.strip("{}[], ")) and not _TELLS_NOTHING.match(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +173,24 @@ def steps(reading: Reading) -> Draft | None:
     kinds = {node.tag: node.number for node in reversed(nodes)}
     lines = [*(model_lines[name] for name in names[:3]), *kinds.values(), *(node.number for node in nodes)]
     return Draft(text + ".", spans_of(list(dict.fromkeys(lines))[:MAX_PER_POINT]))
+
+
+def parts(reading: Reading) -> Draft | None:
+    """What is recorded of a single step; of several, the tree tells more."""
+    sections = [section for section in reading.outline.sections if section.kind != "TOOLS"]
+    if not sections or len(reading.outline.nodes) > 1:
+        return None
+    told = [_part(reading, section) for section in sections[:MAX_PER_POINT]]
+    return Draft(f"Recorded: {'; '.join(told)}.", spans_of(section.number for section in sections))
+
+
+def _part(reading: Reading, section: Section) -> str:
+    inside = [message for message in reading.outline.messages if message.section is section]
+    roles = list(dict.fromkeys(message.role.lower()[:_MAX_ROLE] for message in inside))
+    if not roles:
+        return section.kind.lower()
+    named = ", ".join(roles[:MAX_PER_POINT]) + (", ..." if len(roles) > MAX_PER_POINT else "")
+    return f"{section.kind.lower()} with {len(inside)} {plural(len(inside), 'message')} ({named})"
 
 
 def outliers(reading: Reading) -> list[Draft]:

@@ -132,6 +132,22 @@ def test_an_answer_is_not_quoted_from_a_line_that_says_nothing(first: str) -> No
     assert summary(text).summary_bullets[-1].text == 'The last output begins: ""content": "It is Lyon.""'
 
 
+def test_the_line_that_calls_itself_the_answer_is_quoted() -> None:
+    text = shown("\nOUTPUT:\n\n[1] ASSISTANT\n\nThought: I know it.\nFinal Answer: Lyon")
+
+    assert summary(text).summary_bullets[-1].text == 'The last output says: "Final Answer: Lyon"'
+
+
+def test_the_parts_of_a_single_event_are_outlined() -> None:
+    messages = "\nINPUT:\n\n[1] SYSTEM\n\nBe brief.\n\n----------\n\n[2] USER\n\nWhere?\n\n----------\n"
+    text = shown(f"{messages}\nOUTPUT:\n\n[1] ASSISTANT\n\nLyon.")
+
+    words, references = bullet("Recorded", summary(text))
+
+    assert words == "Recorded: input with 2 messages (system, user); output with 1 message (assistant)."
+    assert references == f"L{line_of(text, 'INPUT:')}, L{line_of(text, 'OUTPUT:')}"
+
+
 def test_an_error_does_not_say_twice_that_it_is_one() -> None:
     text = shown("└─ [SPAN] pay (ERROR)\n\nERROR:\n\nError: card not found")
 
