@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from jobs import event_scripts, scripts
 from jobs.envelopes import broker_list
+from jobs.json_text import dump_json
 from jobs.kinds import JOB_KINDS
 from jobs.records import JobRecord, JobResult
 from jobs.states import JobState
@@ -159,6 +160,8 @@ def finish_call(record: JobRecord, content: bytes, result_ttl_s: float) -> dict[
         scripts.ENDED_CHANNEL,
         *flat(record),
     ]
+    if record.counters:  # what listeners hear last, whoever ends the job
+        args += ["progress_latest", dump_json(record.progress)]
     return {"keys": keys, "args": args}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import redis
@@ -259,3 +260,18 @@ async def test_listener_is_woken_after_the_connection_was_lost(
         await woken.wait()
 
     assert await _names(feed, record) == ["state", "progress"] * 2
+
+
+async def test_job_with_items_that_is_canceled_in_the_queue_tells_its_last_counters(
+    store: JobStore, runs: RunStore, feed: EventFeed
+) -> None:
+    record = await _submitted(store, runs, counters={"total": 3, "done": 1, "failed": 1}, **BULK)
+    canceled = replace(record, state=JobState.CANCELED, cancel_requested=True, finished_at=time.time())
+
+    await store.cancel(record.id, canceled)
+
+    found = await feed.read(record.id, items=True, after=0)
+    assert found is not None
+    assert [event.name for event in found.events] == ["state", "state", "progress", "done"]
+    assert load_json(found.events[2].data) == canceled.progress
+    assert canceled.progress["canceled"] == 2
