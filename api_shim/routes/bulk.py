@@ -52,12 +52,13 @@ async def create_bulk(request: Request) -> Response:
     access = await summarizing(request)
     services = services_of(request)
     kind = upload_type(request)
-    idempotency_key_of(request)  # nobody uploads for minutes to be told that the key has the wrong form
+    key = idempotency_key_of(request)  # nobody uploads for minutes to be told that it has the wrong form
     options, defaults = parse_options(request.query_params)
     preference = preference_of(request, services)
     if options.batch_api == "auto" and "wait=" in preference.applied:
         options = replace(options, batch_api="never")  # somebody waits: not for a day
-    await _check_worker(services)
+    if key is None:  # a repeat has its answer, whether there is a worker or not
+        await _check_worker(services)
     turn = Turn()
     intake = Intake(services, turn.job_id, options, _rules(services, defaults))
     taken = await intake.take_in(request, kind)
@@ -110,9 +111,9 @@ async def retry_job(request: Request, job_id: str, access: InProject) -> Respons
     if not parent.state.final:
         raise Conflict("The job has not ended; wait for it, or cancel it first.", code="job_active")
     _check_kept(parent)
-    await _check_worker(services)
 
     async def act(turn: Turn) -> Response:
+        await _check_worker(services)
         new_id = turn.job_id
         try:
             taken, options = await asyncio.to_thread(_copy_items, services, parent, new_id)

@@ -102,6 +102,27 @@ def test_queue_without_a_worker_refuses_at_once_and_recovers(start_stack: StartS
     assert listed["count"] <= 1  # the refused one left nothing
 
 
+def test_upload_that_is_repeated_needs_no_worker(start_stack: StartStack) -> None:
+    stack = start_stack()
+    with stack.client() as client:
+        first = _upload(client, key="once")
+        with frozen(stack.children()["worker:llm.bulk"]):
+            wait_until(lambda: _readiness(stack) == ["worker:llm.bulk"], "the loss to be noticed", seconds=30)
+            repeat, other, keyed = _upload(client, key="once"), _upload(client), _upload(client, key="other")
+        listed = client.get("/jobs/", params={"kind": "summarization.bulk"}).json()
+
+    assert (first.status_code, repeat.status_code) == (202, 202)
+    assert (repeat.headers["Idempotent-Replayed"], repeat.json()["id"]) == ("true", first.json()["id"])
+    _assert_unavailable(other)
+    _assert_unavailable(keyed)
+    assert [job["id"] for job in listed["results"]] == [first.json()["id"]]
+
+
+def _upload(client: httpx2.Client, *, key: str | None = None) -> httpx2.Response:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return client.post(f"{SUMMARIZE}bulk/", json={"items": [summary_of("order")]}, headers=headers)
+
+
 def test_broker_that_cannot_be_reached_is_said_within_seconds(start_stack: StartStack) -> None:
     stack = start_stack()
     with socket.socket() as refusing, socket.socket() as silent, stack.client() as client:
