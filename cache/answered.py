@@ -26,15 +26,16 @@ class AnsweredLog:
         self._redis = redis
         self._answers: list[AnsweredSummary] = []
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._flush_for_ever())
+        self._task = asyncio.create_task(self._flush_until_stopped())
 
     async def stop(self) -> None:
+        # Not canceled: answers that are on their way would be lost.
+        self._stopping.set()
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await self._task
         await self.flush()
 
     def add(self, answer: AnsweredSummary) -> None:
@@ -58,7 +59,9 @@ class AnsweredLog:
         except (RedisError, OSError):
             log.warning("answers_not_noted", count=len(answers))
 
-    async def _flush_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_S)
+    async def _flush_until_stopped(self) -> None:
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self._stopping.wait()
             await self.flush()

@@ -21,6 +21,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import EqualJitterBackoff, NoBackoff
 from redis.retry import Retry
 
+from cache.batching import BatchingRedis
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -34,9 +36,9 @@ COORDINATION_RETRIES = 3
 POOL_WAIT_S = 60.0
 HEALTH_CHECK_S = 30
 # An event loop that is busy for a moment must not look like a slow store, so the sockets of the asynchronous
-# cache client get more time than the gate, which knows the difference (see `within`), gives an operation.
+# cache client get more time than the gate, which knows the difference (`OperationLimit`), gives an operation.
 STALL_ALLOWANCE = 10
-SLICES = 5
+SLICES = 20
 
 STORE_FAULTS = (redis.RedisError, OSError, TimeoutError)
 
@@ -99,7 +101,7 @@ def _async_client(url: str, *, timeout_s: float, retry: AsyncRetry, connections:
         protocol=2,
         driver_info=None,
     )
-    return redis.asyncio.Redis.from_pool(pool)
+    return BatchingRedis.from_pool(pool)
 
 
 def _blocking_client(url: str, *, timeout_s: float, retry: Retry, connections: int) -> redis.Redis:
@@ -178,7 +180,7 @@ class StoreGate:
     """
 
     def __init__(self, *, limit_s: float, faults: FaultCounter, width: int = CACHE_CONNECTIONS) -> None:
-        self._limit_s = limit_s
+        self._limit = OperationLimit(limit_s)
         self._faults = faults
         self._slots = asyncio.Semaphore(width)
 
@@ -194,7 +196,7 @@ class StoreGate:
             if self._faults.closed and not always:
                 raise StoreUnavailable("skipped")
             try:
-                result = await within(operation(), self._limit_s)
+                result = await self._limit.run(operation())
             except STORE_FAULTS as error:
                 self._faults.failed()
                 raise StoreUnavailable(type(error).__name__) from error
@@ -202,29 +204,42 @@ class StoreGate:
         return result
 
 
-async def within(operation: Awaitable[T], limit_s: float) -> T:
-    """Await with a time limit that a stalled event loop does not use up.
+class OperationLimit:
+    """A time limit for each operation that a stalled event loop does not use up. Belongs to one event loop.
 
     The limit is spent in slices, and a slice in which the loop was busy elsewhere counts once, however long
-    it lasted: an answer that is already in the socket gets read before the time is over.
-
-    Raises:
-        TimeoutError: the operation took longer; it has been canceled.
+    it lasted: an answer that is already in the socket gets read before the time is over. One timer serves all
+    operations in flight, so the first slice of most is a part of one, and comes on top.
     """
-    loop = asyncio.get_running_loop()
-    slice_s = limit_s / SLICES
-    timer: asyncio.TimerHandle
 
-    def after_slice(left: int) -> None:
-        nonlocal timer
-        if left:
-            timer = loop.call_later(slice_s, after_slice, left - 1)
-        else:
-            scope.reschedule(loop.time())
+    def __init__(self, limit_s: float) -> None:
+        self._slice_s = limit_s / SLICES
+        self._slices_left: dict[asyncio.Timeout, int] = {}
+        self._ticking = False
 
-    timer = loop.call_later(slice_s, after_slice, SLICES - 1)
-    try:
+    async def run(self, operation: Awaitable[T]) -> T:
+        """
+        Raises:
+            TimeoutError: the operation took longer; it has been canceled.
+        """
         async with asyncio.timeout(None) as scope:
-            return await operation
-    finally:
-        timer.cancel()
+            self._slices_left[scope] = SLICES + 1
+            if not self._ticking:
+                self._ticking = True
+                self._tick_later()
+            try:
+                return await operation
+            finally:
+                del self._slices_left[scope]
+
+    def _tick_later(self) -> None:
+        asyncio.get_running_loop().call_later(self._slice_s, self._tick)
+
+    def _tick(self) -> None:
+        for scope, left in self._slices_left.items():
+            self._slices_left[scope] = left - 1
+            if left == 1:
+                scope.reschedule(asyncio.get_running_loop().time())
+        self._ticking = bool(self._slices_left)
+        if self._ticking:
+            self._tick_later()

@@ -11,11 +11,17 @@ from typing import Protocol, cast
 
 import redis.asyncio
 
-from cache.connection import StoreGate, StoreUnavailable
+from cache.connection import Script, StoreGate, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
 LIFE_S = 3600
+
+PUT = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
 
 
 class Journal(Protocol):
@@ -26,32 +32,44 @@ class Journal(Protocol):
     async def write(self, attempt: int, answer: bytes) -> None: ...
 
 
-class StoredJournal:
+class StoredJournals:
     """In the coordination store, which does not evict; found again by whoever takes the flight over."""
 
-    def __init__(self, client: redis.asyncio.Redis, name: str, *, gate: StoreGate) -> None:
+    def __init__(self, client: redis.asyncio.Redis, *, gate: StoreGate) -> None:
         self._client = client
-        self._name = name
+        self._put = Script(client, PUT)
         self._gate = gate
 
-    async def read(self, attempt: int) -> bytes | None:
+    def open(self, name: str, *, empty: bool = False) -> Journal:
+        """The journal of this name; `empty`: nobody has written to it yet."""
+        return _StoredJournal(self, name, empty=empty)
+
+    async def read(self, name: str, attempt: int) -> bytes | None:
         try:
-            answer = await self._gate.run(lambda: self._client.hget(self._name, str(attempt)))
+            answer = await self._gate.run(lambda: self._client.hget(name, str(attempt)))
         except StoreUnavailable:
             return None
         return cast("bytes | None", answer)
 
-    async def write(self, attempt: int, answer: bytes) -> None:
+    async def write(self, name: str, attempt: int, answer: bytes) -> None:
         try:
-            await self._gate.run(lambda: self._put(attempt, answer))
+            await self._gate.run(lambda: self._put(attempt, answer, LIFE_S, keys=(name,)))
         except StoreUnavailable:
             logger.warning("A paid answer could not be journaled; a crash now would pay for it again.")
 
-    async def _put(self, attempt: int, answer: bytes) -> None:
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.hset(self._name, str(attempt), answer)
-        pipeline.expire(self._name, LIFE_S)
-        await pipeline.execute()
+
+class _StoredJournal:
+    def __init__(self, journals: StoredJournals, name: str, *, empty: bool) -> None:
+        self._journals = journals
+        self._name = name
+        self._empty = empty
+
+    async def read(self, attempt: int) -> bytes | None:
+        return None if self._empty else await self._journals.read(self._name, attempt)
+
+    async def write(self, attempt: int, answer: bytes) -> None:
+        self._empty = False
+        await self._journals.write(self._name, attempt, answer)
 
 
 class MemoryJournal:

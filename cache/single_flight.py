@@ -39,20 +39,24 @@ end
 """
 
 # KEYS: flight, fences of the entity, epoch of the project.
-# ARGV: token, owner, lease in ms, lane, mode, least epoch, lane and fence that the caller waited for, and how
-# long an outcome (ms) and fences (ms) are kept.
+# ARGV: token, owner, lease in ms, lane, mode, least epoch, lane and fence that the caller waited for, how long
+# an outcome (ms) and fences (ms) are kept, beginning and end of the journal's name. A lead comes with whether
+# there is a journal: of an execution that died.
 ACQUIRE = (
     _NOW
     + """
 local flight, fences, epochs = unpack(KEYS)
 local token, owner, lease, lane, mode, least = unpack(ARGV, 1, 6)
-local waited_lane, waited_fence, outcome_life, fence_life = unpack(ARGV, 7)
+local waited_lane, waited_fence, outcome_life, fence_life, journal, journal_end = unpack(ARGV, 7)
 local epoch = redis.call('GET', epochs) or '0'
 if tonumber(least) > tonumber(epoch) then
   epoch = least
   redis.call('SET', epochs, epoch)
 end
 local floor = redis.call('HGET', fences, 'floor:' .. mode) or '0'
+local function journaled(held_epoch)
+  return redis.call('EXISTS', journal .. held_epoch .. ':' .. floor .. journal_end)
+end
 
 if waited_lane ~= '' then
   local done, outcome = unpack(redis.call('HMGET', flight, waited_lane .. ':done', waited_lane .. ':outcome'))
@@ -66,7 +70,7 @@ for _, name in ipairs(lanes) do
   local holder, fence, ends, job, held_epoch = unpack(redis.call('HMGET', flight,
     name .. ':token', name .. ':fence', name .. ':ends', name .. ':owner', name .. ':epoch'))
   if holder and holder == token then
-    return {'lead', fence, held_epoch, floor}
+    return {'lead', fence, held_epoch, floor, journaled(held_epoch)}
   end
   local joinable = holder and tonumber(ends) > now
     and tonumber(fence) > tonumber(floor) and held_epoch == epoch
@@ -85,7 +89,7 @@ local life = tonumber(lease) + tonumber(outcome_life)
 if redis.call('PTTL', flight) < life then
   redis.call('PEXPIRE', flight, life)
 end
-return {'lead', fence, epoch, floor}
+return {'lead', fence, epoch, floor, journaled(epoch)}
 """
 )
 
@@ -187,13 +191,14 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """This execution computes. `journal` is where its paid answers are kept."""
+    """This execution computes. `journal` is where its paid answers are kept; `journaled`: there are some."""
 
     flight: Flight
     token: str
     fence: int
     epoch: int
     journal: str
+    journaled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +224,7 @@ class SingleFlight:
     def __init__(self, client: redis.asyncio.Redis, *, gate: StoreGate, lease_s: float) -> None:
         self._gate = gate
         self._lease_ms = int(lease_s * 1000)
+        self._renew_every_s = lease_s / 3
         self._acquire = Script(client, ACQUIRE)
         self._renew = Script(client, RENEW)
         self._may_commit = Script(client, MAY_COMMIT)
@@ -244,13 +250,15 @@ class SingleFlight:
             *(token, owner, self._lease_ms, flight.lane, flight.key.mode, least_epoch),
             *(("", "") if waited is None else (waited.lane, waited.fence)),
             *(OUTCOME_LIFE_MS, FENCE_LIFE_MS),
+            *_journal_parts(flight, owner=owner),
         )
         names = (flight.name, _fences(flight.key.entity), _epoch(flight.key.project_id))
         reply = await self._gate.run(lambda: self._acquire(*arguments, keys=names))
         match reply:
-            case [b"lead", fence, epoch, floor]:
-                journal = _journal(flight, owner=owner, epoch=int(epoch), floor=int(floor))
-                return Lead(flight, token, int(fence), int(epoch), journal)
+            case [b"lead", fence, epoch, floor, journaled]:
+                begin, end = _journal_parts(flight, owner=owner)
+                journal = f"{begin}{int(epoch)}:{int(floor)}{end}"
+                return Lead(flight, token, int(fence), int(epoch), journal, bool(journaled))
             case [b"follow", lane, fence, job, left_ms]:
                 followed: Lane = "forced" if lane == b"forced" else "plain"
                 return Follow(followed, int(fence), job.decode(), int(left_ms) / 1000)
@@ -300,19 +308,25 @@ class SingleFlight:
     @contextlib.asynccontextmanager
     async def renewed(self, lead: Lead) -> AsyncIterator[None]:
         """Keep the lease while the body runs. A lease that is lost is not fought for: commit will tell."""
-        task = asyncio.create_task(self._keep(lead))
+        tasks: set[asyncio.Task[None]] = set()
+        # Most bodies end before the first renewal is due, so the task begins with it.
+        timer = asyncio.get_running_loop().call_later(
+            self._renew_every_s, lambda: tasks.add(asyncio.create_task(self._keep(lead)))
+        )
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            timer.cancel()
+            for task in tasks:
+                task.cancel()
+                await asyncio.wait({task})
 
     async def _keep(self, lead: Lead) -> None:
         while True:
-            await asyncio.sleep(self._lease_ms / 3000)
             with contextlib.suppress(StoreUnavailable):
                 if not await self.renew(lead):
                     return
+            await asyncio.sleep(self._renew_every_s)
 
     async def aclose(self) -> None:
         await self.notices.aclose()
@@ -326,14 +340,15 @@ def _epoch(project_id: int) -> str:
     return f"{keys.FLIGHT_EPOCH_PREFIX}:{project_id}"
 
 
-def _journal(flight: Flight, *, owner: str, epoch: int, floor: int) -> str:
-    """Epoch and floor are in the name, so answers paid for before an invalidation are not found after it.
+def _journal_parts(flight: Flight, *, owner: str) -> tuple[str, str]:
+    """What stands before and after epoch and floor in the name of the flight's journal.
 
-    A forced flight has a journal for each job: a refresh is a new paid call, unless its job is redelivered.
+    Those two are in it, so answers paid for before an invalidation are not found after it. A forced flight
+    has a journal for each job: a refresh is a new paid call, unless its job is redelivered.
     """
     name = flight.name.removeprefix(f"{keys.FLIGHT_PREFIX}:")
     job = f":{owner}" if flight.lane == "forced" else ""
-    return f"{keys.JOURNAL_PREFIX}:{name}:{epoch}:{floor}{job}"
+    return f"{keys.JOURNAL_PREFIX}:{name}:", job
 
 
 class Notices:

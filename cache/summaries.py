@@ -21,7 +21,7 @@ import redis.asyncio
 from cache import entries, keys
 from cache.connection import FaultCounter, StoreGate, StoreUnavailable
 from cache.entries import Entry
-from cache.journal import Journal, MemoryJournal, StoredJournal
+from cache.journal import Journal, MemoryJournal, StoredJournals
 from cache.keys import SummaryKey
 from cache.metrics import CACHE_REQUESTS, SINGLE_FLIGHT
 from cache.outcomes import (
@@ -138,13 +138,13 @@ class SummaryCache:
         dice: Callable[[], float] = random.random,
     ) -> None:
         gate = gate or StoreGate(limit_s=timeout_s, faults=FaultCounter(skip_s=skip_s))
-        self._coordination = coordination
         self._coordination_gate = StoreGate(
             limit_s=COORDINATION_LIMIT_S,
             faults=FaultCounter(skip_s=skip_s, name="coordination"),
             width=COORDINATION_WIDTH,
         )
         self._store = SummaryStore(cache, gate=gate)
+        self._journals = StoredJournals(coordination, gate=self._coordination_gate)
         self._flights = SingleFlight(coordination, gate=self._coordination_gate, lease_s=lease_s)
         self._local: LocalFlights[Generation] = LocalFlights()
         self._ttl_s = ttl_s
@@ -459,7 +459,7 @@ class SummaryCache:
         return await self._commit(request, lead, generation)
 
     def _compute(self, request: _Request, lead: Lead) -> Awaitable[Generation]:
-        return request.compute(StoredJournal(self._coordination, lead.journal, gate=self._coordination_gate))
+        return request.compute(self._journals.open(lead.journal, empty=not lead.journaled))
 
     async def _failed(
         self, request: _Request, lead: Lead, found: Found | None, error: TracegistError

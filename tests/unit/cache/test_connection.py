@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import pytest
 import redis
 import redis.asyncio
 
 from cache import connection
-from cache.connection import FaultCounter, StoreGate, StoreUnavailable, within
+from cache.connection import FaultCounter, OperationLimit, StoreGate, StoreUnavailable
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -16,6 +20,10 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+async def _within(operation: Awaitable[T], limit_s: float) -> T:
+    return await OperationLimit(limit_s).run(operation)
 
 
 def test_three_failures_in_a_row_make_a_pause() -> None:
@@ -55,7 +63,7 @@ def test_operation_that_takes_too_long_is_canceled() -> None:
             raise
 
     with pytest.raises(TimeoutError):
-        asyncio.run(within(slow(), 0.01))
+        asyncio.run(_within(slow(), 0.01))
 
     assert canceled == [1]
 
@@ -68,7 +76,7 @@ def test_stalled_loop_does_not_use_up_the_limit() -> None:
         await asyncio.sleep(0.01)
         return "answer"
 
-    assert asyncio.run(within(answer(), 0.1)) == "answer"
+    assert asyncio.run(_within(answer(), 0.1)) == "answer"
 
 
 def test_result_and_error_pass_through() -> None:
@@ -78,9 +86,9 @@ def test_result_and_error_pass_through() -> None:
     async def give() -> int:
         return 1
 
-    assert asyncio.run(within(give(), 1)) == 1
+    assert asyncio.run(_within(give(), 1)) == 1
     with pytest.raises(KeyError):
-        asyncio.run(within(fail(), 1))
+        asyncio.run(_within(fail(), 1))
 
 
 @pytest.mark.parametrize(

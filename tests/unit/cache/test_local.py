@@ -8,7 +8,7 @@ import fakeredis
 import pytest
 
 from cache.connection import FaultCounter, StoreGate
-from cache.journal import LIFE_S, MemoryJournal, StoredJournal
+from cache.journal import MemoryJournal, StoredJournals
 from cache.single_flight import LocalFlights
 from cache.texts import BlockingTextCache, TextCache
 
@@ -77,25 +77,12 @@ def test_canceled_computation_is_taken_over_once() -> None:
     assert sorted(results) == [(2, False), (2, False), (2, True)]
 
 
-def test_journal_keeps_answers_by_attempt_for_an_hour() -> None:
-    async def run() -> tuple[list[bytes | None], int]:
-        async with fakeredis.FakeAsyncRedis() as client:
-            await StoredJournal(client, "j", gate=gate()).write(2, b"second")
-            successor = StoredJournal(client, "j", gate=gate())
-            return [await successor.read(1), await successor.read(2)], await client.ttl("j")
-
-    answers, left_s = asyncio.run(run())
-
-    assert answers == [None, b"second"]
-    assert left_s == LIFE_S
-
-
 def test_journal_without_a_store_is_empty_and_silent() -> None:
     async def run() -> bytes | None:
         server = fakeredis.FakeServer()
         server.connected = False
         async with fakeredis.FakeAsyncRedis(server=server) as client:
-            journal = StoredJournal(client, "j", gate=gate())
+            journal = StoredJournals(client, gate=gate()).open("j")
             await journal.write(1, b"x")
             return await journal.read(1)
 
