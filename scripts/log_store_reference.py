@@ -14,8 +14,9 @@ CLUSTER = Target("logs_cluster", "default")
 HEAD = """\
 # Tables of the log store
 
-The logs worker makes these tables itself when it starts, by numbered migrations that may be repeated; its user
-must be allowed to. This page is made from `workers/logs/migrations.py` by `python scripts/log_store_reference.py`."""
+The logs worker makes these tables itself when it starts, by numbered migrations that may be repeated; its
+user must be allowed to. This page is made from `workers/logs/migrations.py` by
+`python scripts/log_store_reference.py`."""
 
 ONE_NODE = """\
 ## One node
@@ -25,12 +26,13 @@ The embedded chDB, and a ClickHouse server (`CLICKHOUSE_URL`)."""
 ON_CLUSTER = """\
 ## Cluster
 
-With `TRACEGIST_CLICKHOUSE_CLUSTER`, here `logs_cluster`: the name of the cluster in the server's `remote_servers`.
-The servers need ClickHouse Keeper and the macros `{shard}` and `{replica}`.
+With `TRACEGIST_CLICKHOUSE_CLUSTER`, here `logs_cluster`: the name of the cluster in the servers'
+`remote_servers`. They need ClickHouse Keeper and the macros `{shard}` and `{replica}`.
 
 - Each table is replicated in its shard (`..._local`) under a `Distributed` one; views stay in their shard.
-- The token of a block picks its shard (`insert_shard_id`, in the foreground), so that a repeated block meets its
-  first copy. For reads after writes on replicas set `insert_quorum = 'auto'` in the settings profile of the user.
+- The token of a block picks its shard (`insert_shard_id`, in the foreground), so that a repeated block meets
+  its first copy. For reads after writes on replicas set `insert_quorum = 'auto'` in the user's settings
+  profile.
 - A second wall between projects: row policies on `project_id` for users who read the tables themselves."""
 
 
