@@ -39,9 +39,9 @@ end
 """
 
 # KEYS: flight, fences of the entity, epoch of the project.
-# ARGV: token, owner, lease in ms, lane, mode, least epoch, lane and fence that the caller waited for, how long
-# an outcome (ms) and fences (ms) are kept, beginning and end of the journal's name. A lead comes with whether
-# there is a journal: of an execution that died.
+# ARGV: token, owner, lease in ms, lane, mode, least epoch, lane and fence that the caller waited for, how
+# long an outcome (ms) and fences (ms) are kept, beginning and end of the journal's name. A lead comes with
+# whether there is a journal: of an execution that died.
 ACQUIRE = (
     _NOW
     + """
