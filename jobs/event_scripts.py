@@ -26,10 +26,13 @@ PROGRESS_EVERY_MS: Final = 250
 EVENTS: Final = (
     f"local kept, every_ms, itemized = {EVENTS_KEPT}, {PROGRESS_EVERY_MS}, '\"{ITEMIZED_KIND}\"'\n"
     """
-local function append(record, log, event, data)
+local function append(record, log, event, ...)
   local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-  local id = last and tonumber(string.match(last[1], '^%d+')) + 1 or 1
-  redis.call('XADD', log, 'MAXLEN', kept, string.format('%.0f-0', id), 'event', event, 'data', data)
+  local id = last and tonumber(string.match(last[1], '^%d+')) or 0
+  for _, data in ipairs({...}) do
+    id = id + 1
+    redis.call('XADD', log, 'MAXLEN', kept, string.format('%.0f-0', id), 'event', event, 'data', data)
+  end
   local left = redis.call('PTTL', record)
   if left > 0 then redis.call('PEXPIRE', log, left) end
   redis.call('PUBLISH', log, id)
@@ -66,6 +69,19 @@ end
 local function recorded(record)
   return redis.call('HGET', record, 'promised') == 'true' or redis.call('EXISTS', record .. ':events') == 1
 end
+"""
+)
+
+# Finished items of a running job, with which only the log with rows in it goes on: one step for all of them.
+PUBLISH_ITEMS: Final = (
+    FINAL
+    + EVENTS
+    + """
+local record = KEYS[1]
+local state, kind = unpack(redis.call('HMGET', record, 'state', 'kind'))
+if not state or final[state] or kind ~= itemized then return 0 end
+append(record, record .. ':events:items', 'item', unpack(ARGV))
+return 1
 """
 )
 

@@ -22,8 +22,8 @@ class EventPublisher:
     """For worker threads. Redis errors pass through; events of a job that has ended are dropped."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
         self._publish = redis.register_script(event_scripts.PUBLISH_EVENT)
+        self._publish_items = redis.register_script(event_scripts.PUBLISH_ITEMS)
 
     def progress(self, job_id: str, counters: Counters) -> None:
         """All counters as they are now. Call it as often as they change: listeners get at most 4 a second."""
@@ -34,11 +34,9 @@ class EventPublisher:
         self._publish(**_call(job_id, "item", {"index": index}))
 
     def items(self, job_id: str, indexes: Iterable[int]) -> None:
-        """The same for several items, in one round trip."""
-        pipe = self._redis.pipeline(transaction=False)
-        for index in indexes:
-            self._publish(**_call(job_id, "item", {"index": index}), client=pipe)
-        pipe.execute()
+        """The same for several items, in one step."""
+        if told := [dump_json({"index": index}) for index in indexes]:
+            self._publish_items(keys=(scripts.record_key(job_id),), args=told)
 
 
 class AsyncEventPublisher:
