@@ -26,32 +26,14 @@ import httptools
 import orjson
 import uvloop
 
-from tests.fakes import llm_answers
 from tests.fakes.llm_batches import BatchDesk
+from tests.fakes.llm_replies import ERRORS, Reply, completion, error_reply
 from tests.fakes.llm_responses import ResponseDesk
 
-REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 RATE_WINDOW_S = 60.0
 
-# behaviour -> status, type, code
-ERRORS: dict[str, tuple[int, str, str | None]] = {
-    **{status: (int(status), "server_error", None) for status in ("500", "502", "503", "504", "529")},
-    "400": (400, "invalid_request_error", None),
-    "401": (401, "invalid_request_error", "invalid_api_key"),
-    "402": (402, "insufficient_quota", "insufficient_quota"),
-    "403": (403, "invalid_request_error", "unsupported_country_region_territory"),
-    "404_model": (404, "invalid_request_error", "model_not_found"),
-    "408": (408, "timeout", None),
-    "409": (409, "conflict", None),
-    "422": (422, "invalid_request_error", None),
-    "429": (429, "requests", "rate_limit_exceeded"),
-    "insufficient_quota": (429, "insufficient_quota", "insufficient_quota"),
-    "context_length": (400, "invalid_request_error", "context_length_exceeded"),
-    "filtered_prompt": (400, "invalid_request_error", "content_filter"),
-}
 HANGS = {"timeout", "hang"}
 ALIASES = {"404": "404_model", "context_length_exceeded": "context_length", "no_json": "not_json"}
-CANARY = "sk-canary-provider-message"
 
 
 @dataclass
@@ -98,24 +80,6 @@ class Stats:
     behaviours: dict[str, int] = field(default_factory=dict)
     prompts: list[Any] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = "application/json"
-    cut: bool = False
-
-    def wire(self) -> bytes:
-        extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-        head = (
-            f"HTTP/1.1 {self.status} {REASONS.get(self.status, 'Status')}\r\n"
-            f"content-type: {self.content_type}\r\ncontent-length: {len(self.body)}\r\n{extra}\r\n"
-        )
-        body = self.body[: len(self.body) // 2] if self.cut else self.body
-        return head.encode() + body
 
 
 class LLMServer:
@@ -254,7 +218,7 @@ class LLMServer:
         making = (method, path.rpartition("/")[2]) == ("POST", "batches")
         told = self.config.batch_create
         if making and told not in ("ok", "lost"):
-            return _error(told, {})
+            return error_reply(told, {})
         self._desk.delay_s = self.config.batch_delay_ms / 1000
         found = self._desk.answer(method, path, raw)
         if found is None:
@@ -262,7 +226,7 @@ class LLMServer:
         if making:
             self.stats.batches += 1
             if told == "lost":
-                return _error("500", {})
+                return error_reply("500", {})
         return Reply(*found)
 
     def _row(self, body: dict[str, Any]) -> Reply | None:
@@ -297,7 +261,7 @@ class LLMServer:
         self.stats.rate_limited += 1
         oldest = self._window[0][0] if self._window else now
         wait = max(0.001, oldest + config.rate_window_s - now)
-        return _error("429", {"retry_after": f"{wait:.3f}"})
+        return error_reply("429", {"retry_after": f"{wait:.3f}"})
 
     def _rate_headers(self) -> dict[str, str]:
         if not (self.config.rate_headers and self.config.rpm):
@@ -313,12 +277,12 @@ class LLMServer:
 
     def _reply(self, behaviour: str, step: dict[str, Any], body: dict[str, Any], prompt: str) -> Reply:
         if behaviour in ERRORS:
-            return _error(behaviour, step)
+            return error_reply(behaviour, step)
         if behaviour == "html":
             return Reply(200, b"<html><body>Welcome</body></html>", content_type="text/html")
         if behaviour == "not_json":
             return Reply(200, b'{"id": "chatcmpl-1", "choices": [')
-        raw, usage = _completion(behaviour, body, prompt, step.get("content"))
+        raw, usage = completion(behaviour, body, prompt, step.get("content"))
         self.stats.prompt_tokens += usage["prompt_tokens"]
         self.stats.completion_tokens += usage["completion_tokens"]
         headers = {
@@ -342,53 +306,6 @@ class LLMServer:
         except (ValueError, KeyError, TypeError) as error:
             return Reply(400, orjson.dumps({"detail": str(error)}))
         return Reply(200, orjson.dumps({**asdict(self.stats), "scripted": len(self.script)}))
-
-
-def _error(behaviour: str, step: Mapping[str, Any]) -> Reply:
-    status, kind, code = ERRORS[behaviour]
-    message = f"{behaviour}: maximum reached, {CANARY}"
-    body = orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
-    headers = {str(name): str(value) for name, value in step.get("headers", {}).items()}
-    for option, header in (
-        ("retry_after", "retry-after"),
-        ("retry_after_ms", "retry-after-ms"),
-        ("should_retry", "x-should-retry"),
-    ):
-        if option in step:
-            headers[header] = str(step[option]).lower() if option == "should_retry" else str(step[option])
-    return Reply(status, body, headers)
-
-
-def _completion(
-    behaviour: str, body: dict[str, Any], prompt: str, told: str | None
-) -> tuple[bytes, dict[str, int]]:
-    text: str | None = llm_answers.content(prompt, behaviour) if told is None else told
-    finish, refusal = "stop", None
-    if behaviour == "truncated":
-        text, finish = str(text)[: len(str(text)) // 2], "length"
-    elif behaviour == "content_filter":
-        text, finish = None, "content_filter"
-    elif behaviour == "refusal":
-        text, refusal = None, "I cannot help with that."
-    elif behaviour == "null_content":
-        text = None
-    usage = _usage(prompt, text or "")
-    message = {"role": "assistant", "content": text, "refusal": refusal}
-    choices = [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}]
-    answer = {
-        "id": "chatcmpl-fake",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": body.get("model", "fake"),
-        "choices": [] if behaviour == "no_choices" else choices,
-        "usage": {**usage, "prompt_tokens_details": {"cached_tokens": 0}},
-    }
-    return orjson.dumps(answer), usage
-
-
-def _usage(prompt: str, text: str) -> dict[str, int]:
-    sent, written = max(1, len(prompt) // 4), max(1, len(text) // 4)
-    return {"prompt_tokens": sent, "completion_tokens": written, "total_tokens": sent + written}
 
 
 class _Connection(asyncio.Protocol):

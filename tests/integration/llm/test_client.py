@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 from cache.breaker import BreakerRules, CircuitBreaker
 from cache.journal import MemoryJournal
 from cache.quotas import CallQuotas, QuotaLimits
-from tests.fakes.llm_server import CANARY, LLMServer
+from tests.fakes.llm_replies import CANARY
+from tests.fakes.llm_server import LLMServer
 from workers.llm import errors
 from workers.llm.client import CallPolicy, OpenAIChat, connect
 from workers.llm.limits import Unlimited
