@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from config.settings import ModelPrice, load_settings
+from config.settings import ModelPrice, Settings, load_settings
 from jobs.errors import TracegistError
-from jobs.summarization import EXTRACTIVE, MAX_OUTPUT_TOKENS, PROMPT_OVERHEAD_TOKENS, Mode
+from jobs.fields import object_body
+from jobs.json_text import JsonSyntaxError, load_json
+from jobs.summarization import EXTRACTIVE, MAX_OUTPUT_TOKENS, Mode, input_budget
 from jobs.summarization_request import SummarizationRequest, parse_summarization
 from tracegist.client import Client
+from workers.summarization.prompts import prompt_overhead
+from workers.summarization.shown_text import show_text
 from workers.summarization.tokens import estimate_tokens
-from workers.text_repr import render
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Estimated tokens of model calls; `output` is the most that the answers may have."""
+    """Tokens of model calls at most: the estimate never falls below what a model counts."""
 
     input: int = 0
     output: int = 0
@@ -47,34 +49,37 @@ class Forecast:
     def lines(self) -> Iterator[str]:
         known = f"{self.cached:,} probably cached, {self.duplicates:,} duplicates, {self.invalid:,} not valid"
         yield f"{self.items:,} items: {self.calls:,} to summarize, {known}"
-        yield f"With {self.model}: about {self.tokens.input:,} tokens in, at most {self.tokens.output:,} out"
+        yield f"With {self.model}: at most {self.tokens.input:,} tokens in and {self.tokens.output:,} out"
         if self.price is None:
             yield f"No price is known for {self.model}; TRACEGIST_LLM_PRICES sets one."
         else:
-            yield f"Cost: at most about ${self.tokens.cost_usd(self.price):.4f}"
+            yield f"Cost: at most ${self.tokens.cost_usd(self.price):.4f}"
         yield "A server without a model key writes them offline, at no cost."
 
 
-def forecast(bodies: Iterable[Mapping[str, Any]], *, client: Client, mode: Mode) -> Forecast:
-    """Count what the requests would take. The server is asked only which traces it has summaries of.
+def forecast(requests: Iterable[bytes], *, client: Client, mode: Mode) -> Forecast:
+    """Count what the requests, one a line, would take. The server is asked only what it has summaries of.
 
     Model and prices are those of this environment; `mode` is for items that name none.
     """
     settings = load_settings()
+    model = settings.summary_bulk_model or settings.summary_model
     items = invalid = duplicates = 0
     seen: set[bytes] = set()
     wanted: dict[Mode, dict[str, Tokens]] = defaultdict(dict)
     others: list[Tokens] = []  # what batch_check cannot be asked about: events, and a second text of a trace
-    for body in bodies:
+    for line in requests:
         items += 1
         try:
             request = parse_summarization(
-                {"mode": mode, **body}, default_model=settings.summary_model, models=settings.summary_models
+                {"mode": mode, **object_body(load_json(line))},
+                default_model=model,
+                models=(model, *settings.summary_models),
             )
-        except TracegistError:
+        except (TracegistError, JsonSyntaxError):
             invalid += 1
             continue
-        text = _text(request)
+        text = _text(request, settings, raw_bytes=len(line))
         identity = _identity(request, text)
         if identity in seen:
             duplicates += 1
@@ -99,15 +104,16 @@ def forecast(bodies: Iterable[Mapping[str, Any]], *, client: Client, mode: Mode)
         cached=sum(map(len, cached.values())),
         calls=len(needed) + len(others),
         tokens=sum([*needed, *others], Tokens()),
-        model=settings.summary_model,
-        price=settings.llm_prices.get(settings.summary_model),
+        model=model,
+        price=settings.llm_prices.get(model),
     )
 
 
 def _tokens(request: SummarizationRequest, text: str) -> Tokens:
     if request.model == EXTRACTIVE:
         return Tokens()
-    return Tokens(estimate_tokens(text) + PROMPT_OVERHEAD_TOKENS, MAX_OUTPUT_TOKENS[request.mode])
+    sent = estimate_tokens(text) + prompt_overhead(request.mode, request.focus)
+    return Tokens(sent, MAX_OUTPUT_TOKENS[request.mode])
 
 
 def _identity(request: SummarizationRequest, text: str) -> bytes:
@@ -115,6 +121,9 @@ def _identity(request: SummarizationRequest, text: str) -> bytes:
     return hashlib.blake2b(repr(named).encode(errors="replace"), digest_size=16).digest()
 
 
-def _text(request: SummarizationRequest) -> str:
-    kind = "$ai_trace" if request.summarize_type == "trace" else "$ai_generation"
-    return render(kind, request.data, {"include_markers": False, "include_line_numbers": True}).text
+def _text(request: SummarizationRequest, settings: Settings, *, raw_bytes: int) -> str:
+    """What the model would be shown."""
+    room = input_budget(
+        request.model, request.mode, windows=settings.llm_windows, cap=settings.bulk_max_input_tokens
+    )
+    return show_text(request.summarize_type, request.data, raw_bytes=raw_bytes, budget_tokens=room).text

@@ -220,10 +220,10 @@ def _interrupted(process: subprocess.Popen[str], fake: Provider) -> str:
 def test_dry_run_sends_nothing_and_forecasts(stack: RunningStack, fake: Provider) -> None:
     lines = _lines(3)
 
-    done = _run(stack, "--dry-run", stdin=lines + lines.splitlines()[0] + "\n")
+    done = _run(stack, "--dry-run", stdin=lines + lines.splitlines()[0] + "\n{broken\n[1]\n")
 
     assert done.returncode == 0, done.stderr
-    assert "4 items: 3 to summarize, 0 probably cached, 1 duplicates, 0 not valid" in done.stderr
+    assert "6 items: 3 to summarize, 0 probably cached, 1 duplicates, 2 not valid" in done.stderr
     assert fake.stats()["requests"] == 0
 
 

@@ -132,6 +132,15 @@ def test_convert_prints_text_of_standard_input() -> None:
     assert done.returncode == 0
 
 
+def test_convert_prints_the_text_of_an_event_by_itself() -> None:
+    event = {"id": "e1", "event": "$ai_generation", "properties": {"$ai_input": "Which warehouse?"}}
+
+    done = run("convert", "--text", stdin=json.dumps({"event": event}))
+
+    assert "Which warehouse?" in done.stdout
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("content", ["", "{}", "{", '{"a": 1}'])
 def test_convert_says_what_it_cannot_read(content: str) -> None:
     done = run("convert", stdin=content)

@@ -18,7 +18,7 @@ from jobs.json_text import JsonSyntaxError
 from tracegist.cli.convert import opened
 from tracegist.client import FINAL, ApiError, Client, NotReachable
 from tracegist.forecast import forecast
-from tracegist.formats.reading import NAMES, UnknownFormat, read_items, read_requests
+from tracegist.formats.reading import NAMES, UnknownFormat, read_requests
 from tracegist.progress import display, facts
 from tracegist.rows import RowWriter, Take, continued, to_person, to_stream
 
@@ -113,8 +113,8 @@ def _forecast(
 ) -> None:
     try:
         with opened(file) as stream:
-            _, items = read_items(stream, name=source)
-            told = forecast((item.body for item in items), client=client, mode=mode)
+            _, requests = read_requests(stream, name=source)
+            told = forecast(requests, client=client, mode=mode)
     except (UnknownFormat, JsonSyntaxError) as error:
         _refuse(str(error))
     for line in told.lines():

@@ -12,6 +12,7 @@ import typer
 
 from jobs.json_text import JsonSyntaxError, dump_json
 from tracegist.formats.reading import NAMES, Item, UnknownFormat, read_items
+from workers.summarization.shown_text import event_form
 from workers.text_repr import render
 
 BAD_INPUT = 2
@@ -73,12 +74,7 @@ def _count(data: Mapping[str, Any]) -> int:
 
 
 def _text(item: Item) -> bytes:
-    if item.body["summarize_type"] == "trace":
-        kind, data = "$ai_trace", item.data
-    else:
-        event = item.data["event"]
-        kind = event.get("event", "$ai_generation") if isinstance(event, dict) else "$ai_generation"
-        data = item.data
+    kind, data = event_form(item.body["summarize_type"], item.data)
     return render(kind, data, {"include_markers": False, "include_line_numbers": True}).text.encode()
 
 

@@ -9,7 +9,7 @@ from workers.summarization.numbered import ShownText, from_numbered
 from workers.summarization.reducer import reduce_text
 from workers.text_repr import Options, render
 
-__all__ = ["ShownText", "reduce_text", "show_text"]
+__all__ = ["ShownText", "event_form", "reduce_text", "show_text"]
 
 MAX_WHOLE_BYTES = 5_000_000
 _CUT_MARK = " chars truncated) ..."
@@ -21,13 +21,13 @@ def show_text(
 ) -> ShownText:
     """`raw_bytes`: size of `data` as received. Past 5 MB long contents are cut: none may take all."""
     shorten = raw_bytes > MAX_WHOLE_BYTES
-    event_type, entity = _form(summarize_type, data)
+    event_type, entity = event_form(summarize_type, data)
     rendering = render(event_type, entity, _options(shorten=shorten))
     cut = shorten and _CUT_MARK in rendering.text
     return reduce_text(from_numbered(rendering.text, cut=cut), budget_tokens)
 
 
-def _form(summarize_type: SummarizeType, data: Mapping[str, object]) -> tuple[str, object]:
+def event_form(summarize_type: SummarizeType, data: Mapping[str, object]) -> tuple[str, object]:
     """What the renderer is asked for. An event of no kind that it knows renders like a generation."""
     if summarize_type == "trace":
         return "$ai_trace", data
