@@ -37,6 +37,7 @@ ENGINE_ROWS = min(ROWS, 1_000_000)
 REPEATS = 15
 POSTS = 200
 RECENT_ROWS = 10_000
+SMALL_REQUESTS, SMALL_ROWS, SMALL_SENDERS = 1000, 20, 16
 QUIET_S = 2.0  # after inserts, for what is counted to be kept
 
 
@@ -88,6 +89,7 @@ def _through_http(stack: RunningStack, alone_per_s: float) -> list[Row]:
             *_sparklines(ask, ask_small),
             *_listings(ask),
             *_precomputed(stack),
+            _small_uploads(stack),
         ]
     peak = _peak(stack.children()["worker:logs"])
     return [
@@ -244,6 +246,22 @@ def _precomputed(stack: RunningStack) -> list[Row]:
             "<= 2x",
         )
     ]
+
+
+def _small_uploads(stack: RunningStack) -> Row:
+    """Many exporters without a collector: each waits for its answer before it sends the next few records."""
+    bodies = [otlp(batch) for batch in batches(SMALL_REQUESTS * SMALL_ROWS, SMALL_ROWS)]
+    with ThreadPoolExecutor(SMALL_SENDERS) as senders:
+        began = time.monotonic()
+        statuses = list(senders.map(lambda body: _send(stack, "other_project", body), bodies))
+        spent = time.monotonic() - began
+    assert statuses == [200] * len(bodies), set(statuses)
+    return (
+        f"requests of {SMALL_ROWS} records each, {SMALL_SENDERS} senders",
+        "",
+        f"{len(bodies) / spent:,.0f} requests/s",
+        "",
+    )
 
 
 def _load_last_hour(stack: RunningStack) -> None:
