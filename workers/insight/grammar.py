@@ -67,8 +67,9 @@ def _source(reading: Reading) -> tuple[Source, tuple[Filter, ...]]:
     named = Reading(reading.words)
     filters = filter_words.named_values(named)
     said = {named.key(place) for place in range(len(named))}
-    # A filter on a service is a word about logs, too.
-    source = next((name for name, words in SOURCE_WORDS if words & said), "logs" if filters else None)
+    if any(item.field == "service_name" for item in filters):
+        said.add("service")  # taken with the name, and a word about logs all the same
+    source = next((name for name, words in SOURCE_WORDS if words & said), None)
     if source is None:
         raise NotUnderstood("The question names neither logs, nor jobs, nor summaries.")
     if source != "logs":

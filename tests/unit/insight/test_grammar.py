@@ -103,7 +103,15 @@ def test_part_of_a_word_is_no_keyword() -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["Tell me a joke", "how many users today", '"errors" today', "catalogs today", ""]
+    "question",
+    [
+        *("Tell me a joke", "how many users today", '"errors" today', "catalogs today", ""),
+        *(
+            'how many with text "timeout"',
+            "trace 4bf92f3577b34da6a3ce929d0e0e4736",
+            "how many where task = 5",
+        ),
+    ],
 )
 def test_a_question_without_a_source_is_refused(question: str) -> None:
     with pytest.raises(NotUnderstood):
@@ -123,6 +131,7 @@ def test_a_question_without_a_source_is_refused(question: str) -> None:
         ("exceptions", "logs"),
         ("which severity", "logs"),
         ("logs of service queue", "logs"),
+        ("how many for service jobs", "logs"),
         ("messages where task = 5", "logs"),
     ],
 )
