@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from api_shim.auth import KeyRing
 from api_shim.bodies import BodyLimits
+from api_shim.cors import Cors
 from api_shim.dependencies import Services
 from api_shim.edge import Edge
 from api_shim.errors import install_error_handlers
@@ -104,7 +104,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_openapi(app)
     if chosen.cors_origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=chosen.cors_origins, allow_methods=["*"], allow_headers=["*"]
+            Cors,
+            allow_origins=chosen.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["*"],
         )
     app.add_middleware(
         Edge,
