@@ -12,8 +12,9 @@ from api_shim.documents.integrations import INTEGRATION, PHONE_NUMBERS
 from api_shim.documents.jobs import JOB
 from api_shim.documents.logs import LOG
 from api_shim.documents.max_tools import INSIGHT_QUERY
-from api_shim.documents.parts import ERROR, Schema, scopes_line
+from api_shim.documents.parts import ANYWHERE, ERROR, Schema, errors, scopes_line
 from api_shim.documents.persisted_folders import FOLDER
+from api_shim.documents.projects import PROJECT
 from api_shim.documents.schedules import SCHEDULE
 from api_shim.documents.webhooks import DELIVERY, WEBHOOK
 
@@ -22,6 +23,7 @@ COMPONENTS = {
     "Error": ERROR,
     "Job": JOB,
     "Folder": FOLDER,
+    "Project": PROJECT,
     "Log": LOG,
     "Integration": INTEGRATION,
     "PhoneNumbers": PHONE_NUMBERS,
@@ -71,13 +73,16 @@ def install_openapi(app: FastAPI) -> None:
 
 
 def _finish(path: str, operation: Schema) -> None:
-    # The framework adds its own 422 to every route with a path parameter; ours never sends it.
-    operation["responses"].pop("422", None)
+    responses = operation["responses"]
+    # The framework adds a 422 of its own to every route with a path parameter; ours never sends that one.
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
     if "{project_id}" in path:
         project: Schema = {"name": "project_id", "in": "path", "required": True}
         project["schema"] = {"type": "integer", "minimum": 1}
         operation["parameters"] = [project, *operation.get("parameters", [])]
     if path.startswith("/api/"):
+        operation["responses"] = dict(sorted({**errors(*ANYWHERE), **responses}.items()))
         operation["security"] = [{"key": []}]
         scopes = operation.get("x-scopes", [])
         operation["description"] = f"{operation.get('description', '')}\n\n{scopes_line(*scopes)}".strip()

@@ -110,6 +110,8 @@ def errors(*statuses: int) -> Schema:
     return {str(status): answer(ref("Error"), names[status]) for status in statuses}
 
 
+# Another host name, a fault of ours, or no database: whatever is asked for.
+ANYWHERE = (400, 500, 503)
 COMMON = (400, 401, 403, 404, 429)
 BODY = (*COMMON, 413, 415)
 JOB_ROUTE = (*BODY, 409, 410, 422, 500, 503, 504)

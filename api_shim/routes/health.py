@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from api_shim.dependencies import Services, services_of
+from api_shim.documents.parts import errors
 from api_shim.errors import json_response
 from jobs.errors import Unavailable
 from jobs.kinds import JOB_KINDS, MAINTENANCE_QUEUE
@@ -28,7 +29,7 @@ async def health() -> Response:
     return json_response({"status": "ok"})
 
 
-@router.get("/_ready")
+@router.get("/_ready", openapi_extra={"responses": errors(503)})
 async def ready(request: Request) -> Response:
     """Everything that requests need is there: 200, else 503 with the names of what is not (`failing`)."""
     services = services_of(request)

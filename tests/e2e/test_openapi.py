@@ -94,7 +94,9 @@ def test_every_operation_names_scopes_and_errors() -> None:
         method, path = label.split()
         operation = DOCUMENT["paths"][path][method.lower()]
         assert operation["x-scopes"], label
-        assert {"401", "403"} <= set(operation["responses"]), label
+        assert {"400", "401", "403", "500", "503"} <= set(operation["responses"]), label
+        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", [])):
+            assert {"409", "422"} <= set(operation["responses"]), label
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 schema = response["content"]["application/json"]["schema"]
