@@ -205,16 +205,17 @@ def _text(text: str | None, attr: str) -> str | None:
 
 
 def _time(text: str | None, attr: str) -> datetime | None:
+    """A time or a day; without a zone it is in UTC."""
     if text is None:
         return None
     try:
         # Not every caller encodes the sign of +01:00, and in a query it is a blank.
         moment = datetime.fromisoformat(_BLANK_OFFSET.sub("+", text))
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):  # not a time, or one that is past all years in UTC
-        pass
-    raise ValidationFailed("A time such as 2025-11-03T09:30:00Z is required.", attr=attr)
+        raise ValidationFailed(
+            "A time such as 2025-11-03T09:30:00Z, or a day, is required.", attr=attr
+        ) from None
 
 
 def _wait_of(request: Request, services: Services) -> float:

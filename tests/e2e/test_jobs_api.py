@@ -351,6 +351,7 @@ def test_filters_choose_rows(client: httpx2.Client, fake: Provider) -> None:
     assert text["id"] in ids("created_after=2020-01-01T00:00:00Z")
     assert text["id"] not in ids("created_before=2020-01-01T00:00:00Z")
     assert text["id"] in ids("created_after=2020-01-01T00:00:00+01:00")  # the sign arrives as a blank
+    assert text["id"] not in ids("created_before=2020-01-01")
     assert text["id"] not in ids(f"created_after={failed['created_at']}")
 
 
