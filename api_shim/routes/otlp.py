@@ -65,6 +65,7 @@ async def _access(request: Request) -> Access:
     if named is None:
         if not caller.projects:
             raise PermissionDenied("The key may not use any project.")
+        caller.require(*LOGS_INGEST.scopes)  # before the header is missed
         if len(caller.projects) > 1:
             detail = "The key opens several projects; name one in the header X-Tracegist-Project."
             raise ValidationFailed(detail, attr="X-Tracegist-Project", code="required")

@@ -215,6 +215,8 @@ def test_scope_to_write_is_needed(stack: RunningStack) -> None:
     }
 
     assert httpx2.post(f"{stack.url}/v1/logs", json={}, headers=headers).status_code == 403
+    del headers["X-Tracegist-Project"]
+    assert httpx2.post(f"{stack.url}/v1/logs", json={}, headers=headers).status_code == 403
     with stack.client("logs_read") as client:
         assert client.post("/logs/import", content=b"{}", headers=NDJSON).status_code == 403
         assert client.post("/logs/count", json={}).status_code == 200
