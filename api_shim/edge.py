@@ -77,8 +77,7 @@ class Edge:
         if b"%2f" in scope.get("raw_path", b"").lower():
             raise NotFound("There is nothing at this address.")
         inner = {**scope, "state": state}
-        if path.startswith("/api/") and not path.endswith("/"):
-            inner["path"] = f"{path}/"
+        inner["path"] = _route_path(path)
         if scope["method"] == "HEAD":
             inner["method"] = "GET"
         return inner
@@ -136,6 +135,14 @@ class _Outgoing:
         elif self._head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
+
+
+def _route_path(path: str) -> str:
+    """The path as its route is written: those of the API end with a slash, all others do not."""
+    bare = path.removesuffix("/")
+    if not bare or bare.endswith("/"):
+        return path  # an empty segment is an address of its own, without a route
+    return f"{bare}/" if path.startswith("/api/") else bare
 
 
 def _request_id(headers: Headers) -> str:

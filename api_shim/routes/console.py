@@ -46,7 +46,6 @@ ASSETS = {name: _read(name) for name in TYPES}
 
 
 @router.get("/docs", summary="API Docs", response_class=HTMLResponse)
-@router.get("/docs/", include_in_schema=False)
 async def docs_page(request: Request) -> Response:
     """This document as a page to read and search, with commands to copy."""
     return _answer(request, ASSETS[PAGE])

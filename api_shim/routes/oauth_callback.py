@@ -58,7 +58,6 @@ PAGE_HEADERS: Final = {
 }
 
 
-@router.get("/{kind}/callback/", include_in_schema=False)
 @router.get("/{kind}/callback", openapi_extra=CALLBACK_DOCS)
 async def oauth_callback(request: Request, kind: str) -> Response:
     """Finish a flow that this browser has started, and send it to where the flow's `next` says."""

@@ -32,9 +32,7 @@ REASONS = 5  # that an answer names
 
 
 @router.post("/v1/logs", openapi_extra=OTLP_DOCS)
-@router.post("/v1/logs/", include_in_schema=False)
 @router.post("/i/v1/logs", include_in_schema=False)
-@router.post("/i/v1/logs/", include_in_schema=False)
 async def receive_logs(request: Request) -> Response:
     """Store log records that an OpenTelemetry exporter or collector sends."""
     try:

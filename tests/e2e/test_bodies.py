@@ -470,6 +470,13 @@ def test_odd_project_ids_are_not_found(stack: RunningStack, client: httpx2.Clien
             assert_error(answer, 404, "not_found")
 
 
+@pytest.mark.parametrize("path", ["/_health", "/_ready", "/metrics", "/openapi.json", "/docs"])
+def test_addresses_outside_the_api_take_a_slash_too(stack: RunningStack, path: str) -> None:
+    answers = {end: httpx2.get(f"{stack.url}{path}{end}").status_code for end in ("", "/", "//")}
+
+    assert answers == {"": 200, "/": 200, "//": 404}
+
+
 @pytest.mark.parametrize("prefix", ["environments", "projects"])
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("room", ["llm_analytics/text_repr", "llm_analytics/summarization"])
