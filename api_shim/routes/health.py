@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from api_shim.dependencies import Services, services_of
 from api_shim.documents.parts import errors
@@ -44,7 +44,7 @@ async def ready(request: Request) -> Response:
     return json_response({"status": "ok", "failing": []})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics() -> Response:
     """Prometheus text format, of this process."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

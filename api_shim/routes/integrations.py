@@ -108,7 +108,7 @@ async def create_integration(request: Request, access: Writing) -> Response:
     return await once(request, services, access, body_digest=await digest_of(raw), act=act)
 
 
-@router.get("/authorize/", status_code=302, openapi_extra=AUTHORIZE_DOCS)
+@router.get("/authorize/", status_code=302, response_class=Response, openapi_extra=AUTHORIZE_DOCS)
 async def authorize(request: Request, access: Writing) -> Response:
     """Start an OAuth flow: to the provider, which sends the browser back to the callback."""
     services = services_of(request)

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-@router.get("/{job_id}/events/", openapi_extra=JOB_EVENTS_DOCS)
+@router.get("/{job_id}/events/", response_class=Response, openapi_extra=JOB_EVENTS_DOCS)
 async def get_events(request: Request, job_id: str, access: InProject) -> Response:
     """Server-sent events of one job, until its end; `Last-Event-ID` resumes after an event."""
     services = services_of(request)

@@ -83,7 +83,7 @@ async def count_logs(request: Request) -> Response:
     return await _ask(request, LOGS_COUNT, parse_count)
 
 
-@router.post("/export/", openapi_extra=documents.EXPORT_DOCS)
+@router.post("/export/", response_class=Response, openapi_extra=documents.EXPORT_DOCS)
 async def export_logs(request: Request) -> Response:
     """Records that match, as lines of JSON or as CSV."""
     return await _ask(request, LOGS_EXPORT, parse_export)

@@ -58,7 +58,7 @@ PAGE_HEADERS: Final = {
 }
 
 
-@router.get("/{kind}/callback", openapi_extra=CALLBACK_DOCS)
+@router.get("/{kind}/callback", response_class=HTMLResponse, openapi_extra=CALLBACK_DOCS)
 async def oauth_callback(request: Request, kind: str) -> Response:
     """Finish a flow that this browser has started, and send it to where the flow's `next` says."""
     if kind not in KINDS:

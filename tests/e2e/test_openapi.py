@@ -32,6 +32,7 @@ from tests.e2e.trees import make_tree
 from tests.fakes.connected import ConnectedServices, connected_services
 from tests.running import RunningStack
 
+PROJECT = "/api/environments/{project_id}"
 WEBHOOK_EXAMPLE = {"url": "https://hooks.tracegist.invalid/x", "events": ["job.failed"]}
 DOCUMENT = create_app(Settings()).openapi()
 LABELS = [
@@ -101,6 +102,27 @@ def test_every_operation_names_scopes_and_errors() -> None:
             if int(status) >= 400:
                 schema = response["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/Error"}, (label, status)
+
+
+def test_answers_without_json_promise_none() -> None:
+    promised = {
+        (method, path): list(responses.get("content", {}))
+        for path, operations in DOCUMENT["paths"].items()
+        for method, operation in operations.items()
+        for status, responses in operation["responses"].items()
+        if status == "302" or path in ("/metrics", "/docs") or path.endswith(("/events/", "/export/"))
+        if status < "400" and status != "202"
+    }
+
+    export = ["application/x-ndjson", "text/csv"]
+    assert promised == {
+        ("get", "/metrics"): ["text/plain"],
+        ("get", "/docs"): ["text/html"],
+        ("get", f"{PROJECT}/jobs/{{job_id}}/events/"): ["text/event-stream"],
+        ("post", f"{PROJECT}/logs/export/"): export,
+        ("get", f"{PROJECT}/integrations/authorize/"): [],
+        ("get", "/integrations/{kind}/callback"): [],
+    }
 
 
 def _examples() -> list[Any]:
