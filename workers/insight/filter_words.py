@@ -44,7 +44,7 @@ def filters_of(reading: Reading, source: Source) -> tuple[Filter, ...]:
 
 def is_hex(text: str) -> bool:
     """An id of a trace, whole or in part; a short English word of the letters a to f is none."""
-    return bool(_HEX.match(text)) and (any(letter.isdigit() for letter in text) or len(text) == 32)
+    return bool(_HEX.match(text)) and (any(letter.isdigit() for letter in text) or len(text) >= 8)
 
 
 def _attributes(reading: Reading) -> Iterator[Filter]:

@@ -190,6 +190,8 @@ def test_metric(question: str, metric: tuple[str, str | None]) -> None:
         ("logs where a = 1 and b != 2", [("attributes.a", "eq", "1"), ("attributes.b", "neq", "2")]),
         ("logs where ms >= 20.5", [("attributes.ms", "gte", 20.5)]),
         ("logs of trace 4BF92F3577B34DA6", [("trace_id", "eq", "4bf92f3577b34da6")]),
+        ("logs of trace deadbeef", [("trace_id", "eq", "deadbeef")]),
+        ("logs of trace added", []),
         ("failed jobs", [("state", "eq", "failed")]),
         ("jobs queued or canceled", [("state", "in", ("canceled", "queued"))]),
         ("bulk jobs", [("kind", "eq", "summarization.bulk")]),
