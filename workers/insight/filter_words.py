@@ -24,7 +24,10 @@ MAX_VALUE = 1000
 _HEX = re.compile(r"[0-9a-fA-F]{4,32}\Z")
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?\Z")
 _COMPARISONS = {"=": "eq", "==": "eq", "!=": "neq", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
-_MENTIONS = (("containing",), ("contains",), ("mentioning",), ("with", "text"))
+_MENTIONS = (
+    *(("containing",), ("contains",), ("contain",), ("mentioning",), ("mention",), ("mentions",)),
+    ("with", "text"),
+)
 
 
 def named_values(reading: Reading) -> tuple[Filter, ...]:

@@ -160,7 +160,7 @@ NUMBER_WORDS: Final = {
 # Where a name ends: the word after "service" is a name unless it is one of these.
 STRUCTURE: Final = _set(
     "by per for from in of over last past this today yesterday since between and "
-    "or with where containing contains mentioning each every grouped split the "
+    "or with where containing contains contain mentioning mention mentions each every grouped split the "
     "is are was were as to on at that which what had has have log logs error "
     "errors warning warnings message messages exception exceptions name names "
     "hourly daily weekly monthly ="

@@ -185,6 +185,7 @@ def test_metric(question: str, metric: tuple[str, str | None]) -> None:
         ('logs in service "my shop"', [("service_name", "eq", "my shop")]),
         ("messages with text `100%_\\`", [("body", "contains", "100%_\\")]),
         ("messages containing timeout", [("body", "contains", "timeout")]),
+        ("how many messages contain `50 ms`", [("body", "contains", "50 ms")]),
         ("logs where http.status_code = 500", [("attributes.http.status_code", "eq", "500")]),
         ('logs with user=`A "b`', [("attributes.user", "eq", 'A "b')]),
         ("logs where a = 1 and b != 2", [("attributes.a", "eq", "1"), ("attributes.b", "neq", "2")]),
