@@ -57,13 +57,13 @@ from storage.session import make_engine, make_sessions
 ROOMS = (
     summarization,
     text_repr,
+    logs,
     bulk,
     jobs,
     job_events,
     persisted_folders,
     integrations,
     webhooks,
-    logs,
     max_tools,
     schedules,
 )
