@@ -20,13 +20,13 @@ MAX_LITERAL_LENGTH = 100_000
 _TOKEN = re.compile(
     r"""'([^'\\\n\r]*)'"""
     r"""|("[^"\\\n\r]*")"""
-    r"""|('(?:[^'\\\n\r]|\\.)*'|"(?:[^"\\\n\r]|\\.)*")"""
-    r"""|(?<![\d.])([^\W\d]\w*)"""
+    r"""|('(?:[^'\\\n\r]|\\(?:\r\n|[\s\S]))*'|"(?:[^"\\\n\r]|\\(?:\r\n|[\s\S]))*")"""
+    r"""|(?<![\w.])([^\W\d]\w*)"""
 )
 _CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 _CONSTANT_TYPES = frozenset({bool, type(None)})
 _ESCAPE = re.compile(
-    r"\\(?:([\\'\"nrtabfv])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U(0010[0-9a-fA-F]{4}|000[0-9a-fA-F]{5})|(.))"
+    r"\\(?:([\\'\"nrtabfv])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U(0010[0-9a-fA-F]{4}|000[0-9a-fA-F]{5})|([\s\S]))"
 )
 _SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _decoder = JSONDecoder()

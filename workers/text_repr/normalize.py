@@ -51,6 +51,7 @@ def is_langchain_constructor(value: object) -> bool:
     return (
         isinstance(value, dict)
         and value.get("lc") == 1
+        and value["lc"] is not True
         and value.get("type") == "constructor"
         and isinstance(value.get("id"), list)
         and isinstance(value.get("kwargs"), dict)

@@ -9,7 +9,7 @@ from workers.text_repr.blocks import payload_text
 from workers.text_repr.calls import call
 from workers.text_repr.content import SPECIAL_TYPES, is_plain_type, special_text
 from workers.text_repr.tools import tools_section
-from workers.text_repr.truncation import append_truncated
+from workers.text_repr.truncation import append_recorded, append_truncated
 from workers.text_repr.values import capped, json_block, literal
 
 if TYPE_CHECKING:
@@ -27,16 +27,8 @@ _SHOWN_OR_OPAQUE = frozenset(
 def append_item(items: list[str], item: Item, options: Options) -> bool:
     """Append the body of a Responses item; False when the object is not one."""
     kind = item.get("type")
-    if not kind:
-        return False
-    if isinstance(kind, str):
-        if kind == "additional_tools":
-            items += tools_section(item.get("tools"), options) or ["[tool catalog not recorded]"]
-            return True
-        body = _known_body(kind, item)
-        if body is not None:
-            append_truncated(items, body, options)
-            return True
+    if isinstance(kind, str) and _append_known(items, kind, item, options):
+        return True
     if not is_item(item):
         return False
     append_truncated(items, _unknown_body(item), options)
@@ -52,18 +44,24 @@ def is_item(item: Item) -> bool:
 _MESSAGE_KEYS = frozenset({"role", "content", "tool_calls"})
 
 
-def _known_body(kind: str, item: Item) -> str | None:
-    """The body of an item of a type that has its own rule; None when there is no rule."""
+def _append_known(items: list[str], kind: str, item: Item, options: Options) -> bool:
+    """Append the body of an item of a type that has its own rule; False when there is no rule."""
     if kind in _CALLS:
-        return _signature(item)
-    if kind in _OUTPUTS:
+        append_truncated(items, _signature(item), options)
+    elif kind in _OUTPUTS:
         output = item.get("output")
-        return payload_text(item.get("content") if output is None else output) or NOT_RECORDED
-    if kind == "reasoning":
-        return payload_text(item.get("summary") or item.get("content")) or REASONING_NOT_RECORDED
-    if kind in SPECIAL_TYPES:
-        return special_text(item) or None
-    return None
+        text = payload_text(item.get("content") if output is None else output)
+        append_recorded(items, text, NOT_RECORDED, options)
+    elif kind == "reasoning":
+        text = payload_text(item.get("summary") or item.get("content"))
+        append_recorded(items, text, REASONING_NOT_RECORDED, options)
+    elif kind == "additional_tools":
+        items += tools_section(item.get("tools"), options) or ["[tool catalog not recorded]"]
+    elif kind in SPECIAL_TYPES and (text := special_text(item)):
+        append_truncated(items, text, options)
+    else:
+        return False
+    return True
 
 
 def _signature(item: Item) -> str:

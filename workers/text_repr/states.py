@@ -11,7 +11,7 @@ from workers.text_repr.literals import parse_literal
 from workers.text_repr.messages import append_messages
 from workers.text_repr.normalize import is_langchain_constructor
 from workers.text_repr.sections import is_message_like
-from workers.text_repr.truncation import append_truncated
+from workers.text_repr.truncation import append_recorded, append_truncated
 from workers.text_repr.values import json_block, literal
 
 if TYPE_CHECKING:
@@ -87,4 +87,4 @@ def _append_tool_result(items: list[str], state: State, options: Options) -> Non
         items.append(literal(state))
         return
     items += (f"[TOOL RESULT]{f' {name}' if name else ''}{f' ({status})' if status else ''}", "")
-    append_truncated(items, payload_text(state.get("content")) or NOT_RECORDED, options)
+    append_recorded(items, payload_text(state.get("content")), NOT_RECORDED, options)

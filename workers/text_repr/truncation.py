@@ -40,3 +40,11 @@ def append_truncated(items: list[str], text: str, options: Options) -> None:
         items += (start, "", f"<<<TRUNCATED|{payload}|{hidden}>>>", "", end)
     else:
         items.append(f"{start}\n\n... ({hidden} chars truncated) ...\n\n{end}")
+
+
+def append_recorded(items: list[str], text: str, remark: str, options: Options) -> None:
+    """Append one content, or a remark that there is none: a remark is never cut."""
+    if text:
+        append_truncated(items, text, options)
+    else:
+        items.append(remark)

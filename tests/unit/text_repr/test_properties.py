@@ -186,7 +186,19 @@ def test_python_notation_of_a_container_is_read_back(value: Any) -> None:
     assert json_block(parsed) == json.dumps(value, indent=2)
 
 
-@given(st.text("[]{}()'\"\\,: 1e.-xTrueNon#\nu", max_size=25))
+PIECES = st.sampled_from(
+    [
+        *"[]{}()',:# \n\"",
+        *("'''", "\\\n", "\\101", "\\x41", "0x1ff", "1_0", ".5", "1e9", "2j", "None", "word", "u'a'", "b'a'"),
+    ]
+)
+
+
+@given(
+    st.text("[]{}()'\"\\,: 1e.-xTrueNon#\nu", max_size=25)
+    | st.lists(PIECES, max_size=12).map(lambda pieces: "[" + ",".join(pieces) + "]")
+    | st.lists(PIECES, max_size=12).map(lambda pieces: "[" + "".join(pieces) + "]")
+)
 def test_text_is_a_literal_exactly_when_python_says_so(text: str) -> None:
     import ast
     import warnings

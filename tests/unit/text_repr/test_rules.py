@@ -287,6 +287,8 @@ def test_output_without_anything_to_show_has_no_section(choices: Any) -> None:
         ("([1])", "[\n  1\n]"),
         ("\n [12345678901234567890123]", "[\n  12345678901234567890123\n]"),
         ("[1, # one\n 2]", "[\n  1,\n  2\n]"),
+        ("[0x1ff, 0xbeef, 0b11]", "[\n  511,\n  48879,\n  3\n]"),
+        ("['a\\\nb', '\\101']", '[\n  "ab",\n  "A"\n]'),
         ("['a\\/b', '\\x41']", '[\n  "a\\\\/b",\n  "A"\n]'),
         ("[" * 201 + "]" * 201, "[" * 201 + "]" * 201),
         ("[File: a.py (12 lines)]", "[File: a.py (12 lines)]"),
@@ -300,6 +302,36 @@ def test_output_without_anything_to_show_has_no_section(choices: Any) -> None:
 )
 def test_state_of_a_span(value: Any, shown: str) -> None:
     assert state(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "remark"),
+    [
+        ({"type": "tool"}, "[TOOL RESULT]\n\n[tool output not recorded]"),
+        ([{"role": "a", "type": "function_call_output"}], "\n[1] A\n\n[tool output not recorded]"),
+        ([{"role": "a", "type": "reasoning"}], "\n[1] A\n\n[reasoning summary not recorded]"),
+        ([{"role": "a", "type": "additional_tools"}], "\n[1] A\n\n[tool catalog not recorded]"),
+    ],
+)
+def test_remark_that_nothing_was_recorded_is_never_cut(value: Any, remark: str) -> None:
+    text = event("$ai_span", {"truncate_buffer": 4}, output_state=value)
+
+    assert text.endswith(f"OUTPUT STATE:\n\n{remark}")
+
+
+def test_recorded_content_that_reads_like_a_remark_is_cut() -> None:
+    value = {"type": "tool", "content": "[tool output not recorded]"}
+
+    text = event("$ai_span", {"truncate_buffer": 2, **PLAIN}, output_state=value)
+
+    assert text.endswith("[TOOL RESULT]\n\n[\n\n... (24 chars truncated) ...\n\n]")
+
+
+def test_langchain_marker_is_the_number_one() -> None:
+    made = {"lc": 1, "type": "constructor", "id": ["x", "AIMessage"], "kwargs": {"content": "hi"}}
+
+    assert event(input=[made]).endswith("[1] AI\n\nhi")
+    assert "[1] CONSTRUCTOR" in event(input=[{**made, "lc": True}])
 
 
 def test_literal_that_is_too_long_is_text() -> None:
