@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 SEPARATOR = "-" * 80
@@ -46,14 +46,9 @@ class Document:
 
     def text(self, *, numbered: bool) -> str:
         """The whole text, with or without `L1: `, `L2: `, ... before its lines."""
-        if numbered:
-            small = self.least_length <= _MAX_HELD_LENGTH
-            return "".join(self._numbered_at_once() if small else self._numbered())
-        pieces: list[str] = []
-        for indent, text in self._blocks:
-            is_moved = indent and "\n" in text
-            pieces += ("\n", indent, text.replace("\n", f"\n{indent}") if is_moved else text)
-        return "".join(pieces[1:])
+        if self.least_length > _MAX_HELD_LENGTH:
+            return _joined(self._numbered() if numbered else self._plain())
+        return "".join(self._numbered_at_once() if numbered else self._plain_at_once())
 
     def lines(self, *, numbered: bool) -> Lines:
         """The lines one by one."""
@@ -70,23 +65,29 @@ class Document:
         written[0] = written[0].removeprefix("\n")
         return written
 
-    def _numbered(self) -> list[str]:
-        blocks = self._blocks or [("", "")]
-        # Counted before they are split: a large text is never held as single lines.
-        counts = [text.count("\n") + 1 for _, text in blocks]
-        width = len(str(sum(counts)))
-        written: list[str] = []
+    def _plain_at_once(self) -> list[str]:
+        pieces: list[str] = []
+        for indent, text in self._blocks:
+            pieces += ("\n", indent, _moved(text, indent))
+        return pieces[1:]
+
+    def _plain(self) -> Iterator[str]:
+        """The blocks without numbers."""
+        lead = ""
+        for indent, text in self._blocks:
+            yield f"{lead}{indent}{_moved(text, indent)}"
+            lead = "\n"
+
+    def _numbered(self) -> Iterator[str]:
+        """The blocks with numbers: lines are counted first, then split block by block."""
+        width = len(str(sum([text.count("\n") + 1 for _, text in self._blocks])))
         number = 1
-        for (indent, text), count in zip(blocks, counts, strict=True):
-            prefixes = _prefixes(number, number + count, width)
+        for indent, text in self._blocks:
+            pieces = _pieces(text.split("\n"), number, width, indent)
             if number == 1:
-                prefixes[0] = prefixes[0].removeprefix("\n")
-            if count == 1:
-                written += (prefixes[0], indent, text)
-            else:
-                written.append("".join(_woven(prefixes, indent, text.split("\n"))))
-            number += count
-        return written
+                pieces[0] = pieces[0].removeprefix("\n")
+            yield "".join(pieces)
+            number += text.count("\n") + 1
 
 
 class Lines:
@@ -124,6 +125,29 @@ class Lines:
 def number_lines(text: str) -> str:
     """Number the lines of a finished text."""
     return Document(text).text(numbered=True)
+
+
+def _moved(text: str, indent: str) -> str:
+    """The text with the indentation before each line but the first."""
+    return text.replace("\n", f"\n{indent}") if indent and "\n" in text else text
+
+
+def _joined(blocks: Iterable[str]) -> str:
+    """All blocks as one text, put together by and by.
+
+    A text that nothing else refers to grows in place, so there is never a second copy of a large one.
+    """
+    whole = ""
+    held: list[str] = []
+    length = 0
+    for block in blocks:
+        held.append(block)
+        length += len(block)
+        if length > _MAX_HELD_LENGTH:
+            whole += "".join(held)
+            held, length = [], 0
+    whole += "".join(held)
+    return whole
 
 
 def _woven(prefixes: list[str], indent: str, lines: list[str]) -> list[str]:

@@ -34,16 +34,29 @@ def test_many_foreign_values_are_shallow() -> None:
 
 @pytest.mark.parametrize("indent", ["", "       ", "│      ", "│  │      "])
 @pytest.mark.parametrize("count", [1, 9, 10, 12_000])
-def test_numbering_a_held_text_and_a_large_one_is_the_same(
+def test_a_held_text_and_a_large_one_are_the_same(
     indent: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = Document("head")
     text.append("\n".join(["line", "", "größer"] * count), indent)
-    held = text.text(numbered=True)
+    text.append("tail", indent)
+    held = [text.text(numbered=numbered) for numbered in (True, False)]
 
     monkeypatch.setattr(document, "_MAX_HELD_LENGTH", 0)
 
-    assert text.text(numbered=True) == held
+    assert [text.text(numbered=numbered) for numbered in (True, False)] == held
+
+
+@pytest.mark.parametrize("most", [0, 4, 1_000_000])
+def test_blocks_are_indented_and_joined(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "_MAX_HELD_LENGTH", most)
+    text = Document("head")
+    text.append("a\n\nb", "│ ")
+    text.append("c")
+
+    assert text.text(numbered=False) == "head\n│ a\n│ \n│ b\nc"
+    assert text.text(numbered=True) == "L1: head\nL2: │ a\nL3: │ \nL4: │ b\nL5: c"
+    assert Document().text(numbered=True) == "L1: "
 
 
 def test_scalars_on_one_line_are_json() -> None:
