@@ -44,8 +44,8 @@ def answer_of(request: TextReprRequest, *, text: str, truncated: bool) -> dict[s
     collapsed = request.event_type == "$ai_trace" and bool(request.options["collapsed"])
     metadata = {
         "event_type": request.event_type,
-        "event_id": request.event_id,
-        "trace_id": request.trace_id,
+        "event_id": _encodable(request.event_id),
+        "trace_id": _encodable(request.trace_id),
         "rendering": "summary" if collapsed else "detailed",
         "char_count": len(text),
         "truncated": truncated,
@@ -90,6 +90,13 @@ def _check_event(event_type: str, data: Mapping[str, object]) -> None:
         raise ValidationFailed(f"{event_type} events require 'properties' object in data field")
     if not data.get("id"):
         raise ValidationFailed(f"{event_type} events require an 'id' field")
+
+
+def _encodable(value: object) -> object:
+    """An id that every JSON parser reads: surrogate pairs joined, lone surrogates replaced."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _member(holder: object, name: str) -> object:
