@@ -30,7 +30,7 @@ def parse_text_repr(body: object) -> TextReprRequest:
     fields = Fields(object_body(body))
     event_type = fields.choice("event_type", EVENT_TYPES)
     data = fields.obj("data")
-    options = _options(fields.obj("options", {}))
+    options = parse_options(fields.obj("options", {}))
     if event_type == "$ai_trace":
         trace_id = _check_trace(data)
         return TextReprRequest(event_type, data, options, str(trace_id), data.get("id"), trace_id)
@@ -39,21 +39,8 @@ def parse_text_repr(body: object) -> TextReprRequest:
     return TextReprRequest(event_type, data, options, str(data["id"]), data["id"], trace_id)
 
 
-def answer_of(request: TextReprRequest, *, text: str, truncated: bool) -> dict[str, object]:
-    """The 200 body."""
-    collapsed = request.event_type == "$ai_trace" and bool(request.options["collapsed"])
-    metadata = {
-        "event_type": request.event_type,
-        "event_id": _encodable(request.event_id),
-        "trace_id": _encodable(request.trace_id),
-        "rendering": "summary" if collapsed else "detailed",
-        "char_count": len(text),
-        "truncated": truncated,
-    }
-    return {"text": text, "metadata": metadata}
-
-
-def _options(raw: dict[str, object]) -> dict[str, object]:
+def parse_options(raw: Mapping[str, object]) -> dict[str, object]:
+    """The effective options of a rendering: checked, with defaults filled in."""
     fields = Fields(raw, prefix="options")
     options: dict[str, object] = {
         "max_length": fields.natural("max_length", DEFAULT_MAX_LENGTH),
@@ -68,6 +55,20 @@ def _options(raw: dict[str, object]) -> dict[str, object]:
     }
     fields.flag("include_metadata", default=None)  # accepted and checked; has no effect
     return options
+
+
+def answer_of(request: TextReprRequest, *, text: str, truncated: bool) -> dict[str, object]:
+    """The 200 body."""
+    collapsed = request.event_type == "$ai_trace" and bool(request.options["collapsed"])
+    metadata = {
+        "event_type": request.event_type,
+        "event_id": _encodable(request.event_id),
+        "trace_id": _encodable(request.trace_id),
+        "rendering": "summary" if collapsed else "detailed",
+        "char_count": len(text),
+        "truncated": truncated,
+    }
+    return {"text": text, "metadata": metadata}
 
 
 def _check_trace(data: Mapping[str, object]) -> object:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,70 @@ def test_render_reads_standard_input() -> None:
     shown = run("render", "-", stdin=json.dumps(event))
 
     assert "hello" in shown.stdout
+
+
+@cache
+def rendered(*arguments: str, **options: object) -> str:
+    properties = {"$ai_span_name": "s", "$ai_input_state": "0123456789" * 101}
+    event = {"id": "e", "event": "$ai_span", "properties": properties}
+    trace = {"trace": {"name": "t"}, "hierarchy": [{"event": event, "children": [{"event": event}]}]}
+    request = {"event_type": "$ai_trace", "data": trace, "options": options}
+    shown = run("render", "-", *arguments, stdin="\ufeff" + json.dumps(request))
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (
+            ("--no-markers", "--truncate-buffer", "4", "--line-numbers", "--max-depth", "0"),
+            {
+                "include_markers": "false",
+                "truncate_buffer": "4",
+                "include_line_numbers": True,
+                "max_depth": 0.0,
+            },
+        ),
+        (("--collapsed", "--max-length", "90"), {"collapsed": True, "max_length": 90}),
+        (("--no-hierarchy",), {"include_hierarchy": False}),
+        (("--no-truncated",), {"truncated": "false"}),
+    ],
+)
+def test_render_options_mean_what_they_mean_in_a_request(
+    arguments: tuple[str, ...], options: dict[str, object]
+) -> None:
+    given = rendered(*arguments)
+
+    assert given == rendered(**options)
+    assert given != rendered()
+
+
+def test_render_prefers_the_command_line_to_the_request() -> None:
+    assert rendered("--max-depth", "5", max_depth=0) == rendered()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"truncated": "no"}, "options__truncated: Must be a valid boolean."),
+        ({"max_length": -1}, "options__max_length: Ensure this value is greater than or equal to 0."),
+        ([], "options: A JSON object is required."),
+    ],
+)
+def test_render_refuses_options_that_the_api_refuses(options: object, complaint: str) -> None:
+    request = {"event_type": "$ai_span", "data": {"id": "e", "properties": {}}, "options": options}
+
+    refused = run("render", "-", stdin=json.dumps(request))
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == f"{complaint}\n"
+
+
+def test_render_says_that_there_is_nothing() -> None:
+    refused = run("render", "-", stdin=" \n")
+
+    assert (refused.returncode, refused.stderr) == (2, "The input is empty.\n")
 
 
 @pytest.mark.parametrize("content", ["not json", "[]", '{"a": '])

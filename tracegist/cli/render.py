@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from jobs.errors import ValidationFailed
 from jobs.json_text import JsonSyntaxError, load_json
-from workers.text_repr import Options, render
+from jobs.text_repr import EVENT_TYPES, parse_options
+from workers.text_repr import render
 
 BAD_INPUT = 2
 TRACE = "$ai_trace"
-EVENT_TYPES = (TRACE, "$ai_generation", "$ai_span", "$ai_embedding", "$ai_evaluation")
-
-_DEFAULTS = Options()
 
 
 def render_file(
@@ -63,18 +63,38 @@ def render_file(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     defaults = {"include_markers": not sys.stdout.isatty()}
-    rendering = render(kind, data, {**defaults, **options, **chosen})
-    sys.stdout.buffer.write(rendering.text.encode() + b"\n")
-    sys.stdout.buffer.flush()
+    rendering = render(kind, data, _checked({**defaults, **options, **chosen}))
+    _print(rendering.text)
     if rendering.truncated:
         print("The text was over the size limit and has been sampled.", file=sys.stderr)
 
 
 def _read(file: str) -> bytes:
     try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         _refuse(f"Cannot read {file}: {error.strerror or error}.")
+    if not raw.strip():
+        _refuse("The input is empty.")
+    return raw.removeprefix(BOM_UTF8)
+
+
+def _checked(options: Mapping[str, object]) -> Mapping[str, object]:
+    """The options as the API reads them: a request means the same here and there."""
+    try:
+        return parse_options(options)
+    except ValidationFailed as error:
+        _refuse(f"{error.attr}: {error}")
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.buffer.write(text.encode() + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # the reader has seen enough: the command ends quietly
+    except OSError as error:
+        _refuse(f"Cannot write the text: {error.strerror or error}.")
 
 
 def _selected(raw: bytes, line: int | None) -> bytes:
@@ -102,12 +122,14 @@ def _request(value: Mapping[str, object], event_type: str | None) -> tuple[str, 
     data: object = value
     options: object = {}
     if isinstance(value.get("data"), dict):
-        data, options = value["data"], value.get("options")
+        data, options = value["data"], value.get("options", {})
         event_type = event_type or _text(value.get("event_type"))
     kind = event_type or _guessed(data)
     if kind not in EVENT_TYPES:
         _refuse(f'"{kind}" is not an event type. Choose one of {", ".join(EVENT_TYPES)}.')
-    return kind, data, options if isinstance(options, dict) else {}
+    if not isinstance(options, dict):
+        _refuse("options: A JSON object is required.")
+    return kind, data, options
 
 
 def _guessed(data: object) -> str:
