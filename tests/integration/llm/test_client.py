@@ -171,7 +171,7 @@ async def test_a_canceled_call_gives_its_place_back(
 async def test_calls_in_flight_never_pass_the_cap(
     provider: LLMServer, make_chat: MakeChat, store: Redis
 ) -> None:
-    provider.configure(latency_ms=10)
+    provider.configure(latency_ms=100)
     quotas = CallQuotas(store, QuotaLimits(max_inflight=3))
     chat = make_chat(quotas=quotas)
 
