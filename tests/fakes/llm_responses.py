@@ -1,8 +1,7 @@
 """The Responses endpoint of the fake provider: every answer is made in the background and kept under its id.
 
 The provider lives longer than the worker that asked, as a real one does. A finished answer is the chat
-completion that the same request would have had, in the other format. What a chat client would see as an
-answer without choices comes as `failed`.
+completion that the same request would have had, in the other format.
 """
 
 from __future__ import annotations
@@ -34,10 +33,11 @@ class ResponseDesk:
     watched: set[str] = field(default_factory=set)
     stopped: int = 0
 
-    def make(self, chat: bytes, *, delay_s: float, missed_polls: int) -> bytes:
-        """The first answer to a request: the id, and that it is queued."""
+    def make(self, chat: bytes, *, delay_s: float, missed_polls: int, failed: bool) -> bytes:
+        """The first answer to a request: the id, and that it is queued. `failed`: it will be given up."""
         response_id = f"resp_{uuid.uuid4().hex}"
-        self.kept[response_id] = Kept(_response(response_id, chat), time.monotonic() + delay_s, missed_polls)
+        final = _given_up(response_id) if failed else _response(response_id, chat)
+        self.kept[response_id] = Kept(final, time.monotonic() + delay_s, missed_polls)
         return orjson.dumps({"id": response_id, "object": "response", "status": "queued"})
 
     def answer(self, method: str, path: str) -> Found:
@@ -66,6 +66,11 @@ def _state(response_id: str, kept: Kept) -> dict[str, Any]:
     return kept.final
 
 
+def _given_up(response_id: str) -> dict[str, Any]:
+    error = {"code": "server_error", "message": "The model gave up."}
+    return {"id": response_id, "object": "response", "status": "failed", "error": error, "usage": None}
+
+
 def _response(response_id: str, chat: bytes) -> dict[str, Any]:
     told = orjson.loads(chat)
     usage = told["usage"]
@@ -85,7 +90,7 @@ def _response(response_id: str, chat: bytes) -> dict[str, Any]:
         },
     }
     if not told["choices"]:
-        return {**answer, "status": "failed", "error": {"code": "server_error", "message": "gave up"}}
+        return answer
     choice = told["choices"][0]
     if reason := _INCOMPLETE.get(choice["finish_reason"]):
         answer |= {"status": "incomplete", "incomplete_details": {"reason": reason}}

@@ -5,7 +5,7 @@ Use `LLMServer` in a test, or run `python -m tests.fakes.llm_server --port 9000`
 - `POST /_control/script` `{"steps": [{"behaviour": "503", "count": 2}]}` plays faults, in order; good
   answers follow. A step may add `match` (only for prompts with this text), `retry_after`, `retry_after_ms`,
   `should_retry`, `headers`, `latency_ms`, `content` (the text of a good answer), and `missed_polls` (looks
-  at an answer in the background that are met with a 503).
+  at an answer in the background that are met with a 503). `failed` is for these, too: it is given up.
 - `POST /_control/config` `{"latency_ms": 400, "rpm": 600, ...}`: see `Config`.
 - `GET /_control/stats`, `POST /_control/reset`.
 
@@ -173,7 +173,12 @@ class LLMServer:
             return reply
         delay_s = self._latency_s(step)
         asyncio.get_running_loop().call_later(delay_s, self._left)
-        made = self._responses.make(reply.body, delay_s=delay_s, missed_polls=step.get("missed_polls", 0))
+        made = self._responses.make(
+            reply.body,
+            delay_s=delay_s,
+            missed_polls=step.get("missed_polls", 0),
+            failed=step["behaviour"] == "failed",
+        )
         return Reply(200, made, reply.headers)
 
     def _arrived(self) -> None:

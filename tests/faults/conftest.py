@@ -27,12 +27,13 @@ class Provider:
     """The fake model provider, steered over HTTP."""
 
     origin: str
+    http: httpx2.Client
 
     def configure(self, **values: object) -> None:
-        httpx2.post(f"{self.origin}/_control/config", json=values).raise_for_status()
+        self.http.post(f"{self.origin}/_control/config", json=values).raise_for_status()
 
     def stats(self) -> dict[str, Any]:
-        found: dict[str, Any] = httpx2.get(f"{self.origin}/_control/stats").json()
+        found: dict[str, Any] = self.http.get(f"{self.origin}/_control/stats").json()
         return found
 
     def settings(self) -> dict[str, str]:
@@ -43,10 +44,11 @@ class Provider:
 def provider_process() -> Iterator[Provider]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "tests.fakes.llm_server", "--port", str(port)])
-    provider = Provider(f"http://127.0.0.1:{port}")
     try:
-        _wait_for(provider)
-        yield provider
+        with httpx2.Client(timeout=30) as http:
+            provider = Provider(f"http://127.0.0.1:{port}", http)
+            _wait_for(provider)
+            yield provider
     finally:
         process.kill()
         process.wait()
@@ -54,7 +56,7 @@ def provider_process() -> Iterator[Provider]:
 
 @pytest.fixture
 def provider(provider_process: Provider) -> Provider:
-    httpx2.post(f"{provider_process.origin}/_control/reset").raise_for_status()
+    provider_process.http.post(f"{provider_process.origin}/_control/reset").raise_for_status()
     return provider_process
 
 

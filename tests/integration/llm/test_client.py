@@ -267,6 +267,16 @@ async def test_an_answer_in_the_background_survives_faults_of_looking_at_it(
     assert (answer.attempts, provider.stats.requests, provider.stats.paid) == (1, 1, 1)
 
 
+async def test_an_answer_in_the_background_that_is_given_up_is_asked_for_again(
+    provider: LLMServer, make_chat: MakeChat
+) -> None:
+    provider.play("failed")
+
+    answer = await ask(make_chat(recoverable=True, policy=PATIENT), journal=MemoryJournal())
+
+    assert (answer.attempts, provider.stats.requests) == (2, 2)
+
+
 async def test_an_answer_in_the_background_that_takes_too_long_is_stopped(
     provider: LLMServer, make_chat: MakeChat
 ) -> None:
