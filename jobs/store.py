@@ -6,6 +6,7 @@ The worker's side of the same record is `jobs/runs.py`. Jobs that a caller was p
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,10 +90,10 @@ class JobStore:
 
     async def ended(self, job_id: str) -> tuple[JobRecord | None, JobResult | None]:
         """The record, and its result when it ended and the result is still kept."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.hgetall(scripts.record_key(job_id))
-        pipe.get(scripts.result_key(job_id))
-        raw, blob = await pipe.execute()
+        # Two commands and no pipeline: on a busy loop they travel with those of other callers.
+        raw, blob = await asyncio.gather(
+            self._redis.hgetall(scripts.record_key(job_id)), self._redis.get(scripts.result_key(job_id))
+        )
         record = JobRecord.from_hash(raw)
         if record is None or blob is None or record.result_status is None:
             return record, None

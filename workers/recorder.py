@@ -24,7 +24,8 @@ from workers.announcements import announce_paused
 
 log = structlog.get_logger()
 
-IDLE_S = 0.1
+READ_AT_ONCE = 500
+PAUSE_S = 0.1  # entries that come meanwhile share a transaction
 AFTER_FAULT_S = 1.0
 ANSWER_BATCHES = 5  # each holds some hundred rows
 
@@ -57,8 +58,8 @@ class Recorder:
 
     def write_once(self) -> int:
         """Write what job journal, ledger and summaries hold now; the number of entries dealt with."""
-        entries, records = self._runs.journal()
-        booked, bookings = self._runs.stream(ledger.STREAM)
+        entries, records = self._runs.journal(READ_AT_ONCE)
+        booked, bookings = self._runs.stream(ledger.STREAM, READ_AT_ONCE)
         try:
             self._write(records, bookings)
         except (DataError, IntegrityError):
@@ -110,7 +111,7 @@ class Recorder:
         pause = 0.0
         while not self._stop.wait(pause):
             try:
-                pause = 0.0 if self.write_once() else IDLE_S
+                pause = 0.0 if self.write_once() >= READ_AT_ONCE else PAUSE_S
             except (RedisError, SQLAlchemyError) as error:
                 # The entries stay in the journal; they are written when both are back.
                 log.warning("job_rows_not_written", error=type(error).__name__)
