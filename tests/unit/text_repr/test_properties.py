@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import re
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -37,6 +38,10 @@ WORDS = (
     *("$ai_input", "$ai_output", "$ai_output_choices", "$ai_tools", "$ai_error", "$ai_input_state"),
     *("$ai_output_state", "$ai_span_name", "$ai_latency", "$ai_model", "$ai_evaluation_result", *EVENT_TYPES),
     *("trace", "hierarchy", "summary", "reasoning", "tool-call", "toolName", "blob", "uri", "refusal"),
+    *("function_call", "functionCall", "functionResponse", "inlineData", "toolResult", "reasoningContent"),
+    *("thought", "tool_use", "partial_json", "function_call_output", "additional_tools", "tools", "value"),
+    *("tool-result", "dynamic-tool", "errorText", "data-x", "response", "modality", "image_url", "audio"),
+    *("images", "reasoning_content", "audio", "candidates", "contents", "toolSpec", "functionDeclarations"),
 )
 TEXTS = (
     st.sampled_from(WORDS)
@@ -99,6 +104,69 @@ def test_every_payload_of_a_trace_decodes(data: Any) -> None:
 
     for payload in re.findall(r"<<<(?:GEN|TOOLS)_EXPANDABLE\|(?:(?!>>>)[^\n])*\|([A-Za-z0-9+/=]*)>>>", text):
         base64.b64decode(payload, validate=True).decode()
+
+
+SPEECH = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="<>|\n"), min_size=5, max_size=30
+)
+
+
+@given(st.lists(SPEECH, min_size=1, max_size=4), st.integers(0, 4), st.integers(0, 2))
+def test_payloads_hold_what_they_stand_for(contents: list[str], buffer: int, threshold: int) -> None:
+    properties = {
+        "$ai_input": [{"role": "user", "content": one} for one in contents],
+        "$ai_tools": [{"name": "f"}] * 2,
+    }
+    options = {"truncate_buffer": buffer, "tools_collapse_threshold": threshold}
+    node = {"event": {"id": "e", "event": "$ai_generation", "properties": properties}}
+
+    tree = render("$ai_trace", {"trace": {}, "hierarchy": [node]}, options).text
+    (payload,) = re.findall(r"<<<GEN_EXPANDABLE\|e\|\[GEN\] generation\|([A-Za-z0-9+/=]+)>>>", tree)
+    inner = base64.b64decode(payload, validate=True).decode()
+
+    assert inner == render("$ai_generation", node["event"], options).text
+    hidden = [base64.b64decode(one, validate=True) for one in re.findall(r"<<<TRUNCATED\|(.*?)\|", inner)]
+    half = buffer // 2
+    assert hidden == [one[half : len(one) - half].encode() for one in contents]
+    listed = re.findall(r"<<<TOOLS_EXPANDABLE\|AVAILABLE TOOLS: 2\|(.*?)>>>", inner)
+    title_and_list = b"AVAILABLE TOOLS: 2\n\n  f()\n\n  f()"
+    assert [base64.b64decode(one) for one in listed] == [title_and_list] * (threshold < 2)
+
+
+def _chain(count: int) -> list[Any]:
+    nodes: list[Any] = []
+    for _ in range(count):
+        properties = {"$ai_input_state": {"a": "b"}}
+        nodes = [{"event": {"event": "$ai_span", "properties": properties}, "children": nodes}]
+    return nodes
+
+
+def _said(content: Any) -> list[Any]:
+    return [{"event": {"event": "$ai_generation", "properties": {"$ai_input": content}}}]
+
+
+@pytest.mark.parametrize("markers", [True, False])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        _chain,
+        lambda count: _chain(1) * count,
+        lambda count: _said([{"role": "user", "content": "hi"}] * count),
+        lambda count: _said([{"role": "user", "content": [{"type": "thinking", "thinking": "x"}] * count}]),
+        lambda count: _said([{"role": "user", "tool_calls": [{"name": "f"}] * count}]),
+        lambda count: _said([{"role": "user", "parts": [{"type": "blob"}] * count}]),
+        lambda count: _said("line\n" * count),
+        lambda count: _said([{"type": "item", "a": [1] * count}]),
+    ],
+)
+def test_text_grows_no_faster_than_the_data(shape: Callable[[int], list[Any]], markers: bool) -> None:
+    def length(count: int) -> int:
+        data = {"trace": {}, "hierarchy": shape(count)}
+        options = {"include_markers": markers, "max_length": 0, "include_line_numbers": True}
+        return len(render("$ai_trace", data, options).text)
+
+    # Sizes between which neither the indentation nor the width of the numbers changes.
+    assert length(6000) - length(4000) <= 1.05 * (length(4000) - length(2000))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 30))
