@@ -15,7 +15,7 @@ from jobs.log_filters import refuse_surrogates
 
 SEVERITIES: Final = ("trace", "debug", "info", "warn", "error", "fatal")
 MAX_SEARCH_CHARS: Final = 1000
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"-?[0-9]{1,4000}")
 _DIGITS = re.compile(r"[0-9]+")
 
 
@@ -96,7 +96,9 @@ def positive(value: object, *, attr: str) -> int:
     return value
 
 
-def parameter_number(params: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:
+def parameter_number(
+    params: Mapping[str, str], name: str, *, default: int, low: int, high: int | None
+) -> int:
     """An integer of the query string within `low` to `high`."""
     if name not in params:
         return default
@@ -106,7 +108,7 @@ def parameter_number(params: Mapping[str, str], name: str, *, default: int, low:
     value = int(text)
     if value < low:
         raise ValidationFailed(f"{name} must be at least {low}.", attr=name, code="min_value")
-    if value > high:
+    if high is not None and value > high:
         raise ValidationFailed(f"{name} must be at most {high}.", attr=name, code="max_value")
     return value
 

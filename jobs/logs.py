@@ -264,4 +264,5 @@ def _listing_limit(params: Mapping[str, str]) -> int:
 
 
 def _offset(params: Mapping[str, str]) -> int:
-    return log_fields.parameter_number(params, "offset", default=0, low=0, high=MAX_OFFSET)
+    # Beyond, there is nothing either, and the engine takes it.
+    return min(log_fields.parameter_number(params, "offset", default=0, low=0, high=None), MAX_OFFSET)

@@ -11,7 +11,7 @@ import pytest
 from jobs.errors import ValidationFailed
 from jobs.json_text import load_json
 from jobs.log_cursors import Cursor
-from jobs.log_models import ContextQuery, LogQuery, SparklineQuery
+from jobs.log_models import MAX_OFFSET, ContextQuery, LogQuery, SparklineQuery
 from jobs.logs import (
     filters_key,
     normalised,
@@ -207,6 +207,13 @@ def test_listings_read_their_parameters() -> None:
     assert found.filters.services == ("a", "b")
 
 
+@pytest.mark.parametrize("digits", [1, 18, 19, 400])
+def test_offset_has_no_upper_end(digits: int) -> None:
+    found = parse_attributes({"offset": "9" * digits}, now=NOW, timezone=UTC)
+
+    assert found.offset == min(int("9" * digits), MAX_OFFSET)
+
+
 def test_short_terms_are_not_looked_up_in_values() -> None:
     assert not parse_attributes(
         {"search": "abc", "search_values": "true"}, now=NOW, timezone=UTC
@@ -224,6 +231,7 @@ def test_short_terms_are_not_looked_up_in_values() -> None:
         ("filterGroup", '"x"'),
         ("limit", "0"),
         ("limit", "1001"),
+        ("limit", "9" * 400),
         ("limit", "1.0"),
         ("limit", ""),
         ("offset", "-1"),
