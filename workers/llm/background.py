@@ -23,6 +23,7 @@ FIRST_POLL_S = 0.25
 POLL_GROWTH = 1.5
 LONGEST_POLL_S = 2.0
 ONE_POLL_S = 10.0
+STOP_S = 2.0  # the caller has run out of time
 _RUNNING = frozenset({"queued", "in_progress"})
 _ENTRY = b"running "
 
@@ -97,7 +98,7 @@ class BackgroundCalls:
 
     async def _stop(self, response_id: str) -> None:
         try:
-            async with asyncio.timeout(ONE_POLL_S):
+            async with asyncio.timeout(STOP_S):
                 await self._cancel(response_id)
         except (openai.OpenAIError, OSError, TimeoutError):
             logger.warning("A call in the background could not be stopped; it may be charged for.")
