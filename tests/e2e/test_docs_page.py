@@ -66,7 +66,7 @@ def test_head_tells_what_get_would(stack: RunningStack, address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["/docs/nothing.js", "/docs/docs.html", "/docs/app.js/", "/docs/..%2fapp.py", "/docs/a/b"]
+    "address", ["/docs/nothing.js", "/docs/docs.html", "/docs/app.js//", "/docs/..%2fapp.py", "/docs/a/b"]
 )
 def test_unknown_assets_are_not_found(stack: RunningStack, address: str) -> None:
     answer = httpx2.get(stack.url + address)
