@@ -33,8 +33,13 @@ from tests.running import RunningStack
 
 ITEMS = 1000 if os.environ.get("TEST_SCALE") == "full" else 200
 PATIENCE_S = 120 + ITEMS / 2
+AT_ONCE = 32  # items in flight while processes die
 PRICES = {"TRACEGIST_LLM_PRICES": '{"gpt-4.1-mini": {"input": 0.4, "output": 1.6}}'}
 OWN_STORE = {"REDIS_URL": ""}  # the store that is killed is the stack's own
+NARROW = {
+    "TRACEGIST_BULK_CONCURRENCY": "32",
+    "TRACEGIST_BULK_CHUNK": "8",
+}  # so that there is something to share
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -68,7 +73,8 @@ def database_of(stack: RunningStack) -> str:
 
 
 def kill_worker(stack: RunningStack, provider: Provider) -> int:
-    """Kill the worker of bulks; how many of its calls had no answer then."""
+    """Kill the worker of bulks while it waits for answers; how many of its calls had none then."""
+    wait_until(lambda: provider.stats()["inflight"] >= AT_ONCE // 4, "calls in flight", seconds=PATIENCE_S)
     pid = stack.children()["worker:llm.bulk"]
     with frozen(pid):  # it takes no answer any more, so those in flight can be counted
         before = provider.stats()
@@ -86,7 +92,7 @@ def test_bulk_outlives_three_workers_a_shim_and_the_store(
     provider.configure(latency_ms=500)
     names = names_of("order", ITEMS)
     with stack.client() as client:
-        job_id = submit(client, names, "?concurrency=32")
+        job_id = submit(client, names, f"?concurrency={AT_ONCE}")
         wait_for_some(client, job_id, ITEMS // 10)
         unanswered = kill_worker(stack, provider)
         wait_for_some(client, job_id, ITEMS // 4)
@@ -94,8 +100,8 @@ def test_bulk_outlives_three_workers_a_shim_and_the_store(
         unanswered += kill_worker(stack, provider)
         wait_for_new_child(stack, "shim", shim)
         wait_for_some(client, job_id, ITEMS // 2)
-        store = kill_child(stack, "valkey")
         unanswered += provider.stats()["inflight"]
+        store = kill_child(stack, "valkey")
         wait_for_new_child(stack, "valkey", store)
         wait_for_some(client, job_id, ITEMS * 3 // 4)
         unanswered += kill_worker(stack, provider)
@@ -117,7 +123,7 @@ def test_cancel_half_way_stops_calls_and_keeps_what_is_there(
     stack = start_stack(provider.settings())
     provider.configure(latency_ms=400)
     with stack.client() as client:
-        job_id = submit(client, names_of("order", ITEMS), "?concurrency=64")
+        job_id = submit(client, names_of("order", ITEMS), "?concurrency=16")
         wait_for_some(client, job_id, ITEMS // 2)
 
         answer = client.post(f"/jobs/{job_id}/cancel/")
@@ -163,7 +169,7 @@ def test_cap_on_spend_holds_in_the_ledger(provider: Provider, start_stack: Start
 def test_bulks_of_two_projects_share_evenly_and_let_single_calls_pass(
     provider: Provider, start_stack: StartStack
 ) -> None:
-    stack = start_stack(provider.settings())
+    stack = start_stack({**provider.settings(), **NARROW})
     provider.configure(latency_ms=300)
     with stack.client() as ours, stack.client("other_project") as theirs:
         theirs.base_url = f"{stack.url}/api/environments/{stack.projects['other']}"
