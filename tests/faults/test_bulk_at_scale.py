@@ -22,7 +22,6 @@ from tests.faults.support import (
     FINAL,
     SUMMARIZE,
     frozen,
-    kill,
     kill_child,
     summary_of,
     wait_for_new_child,
@@ -72,17 +71,10 @@ def database_of(stack: RunningStack) -> str:
     return stack.environ.get("DATABASE_URL") or f"sqlite:///{stack.data_dir / 'tracegist.db'}"
 
 
-def kill_worker(stack: RunningStack, provider: Provider) -> int:
-    """Kill the worker of bulks while it waits for answers; how many of its calls had none then."""
+def kill_worker(stack: RunningStack, provider: Provider) -> None:
+    """Kill the worker of bulks while it waits for answers."""
     wait_until(lambda: provider.stats()["inflight"] >= AT_ONCE // 4, "calls in flight", seconds=PATIENCE_S)
-    pid = stack.children()["worker:llm.bulk"]
-    with frozen(pid):  # it takes no answer any more, so those in flight can be counted
-        before = provider.stats()
-        time.sleep(0.2)  # what it had sent arrives
-        after = provider.stats()
-        kill(pid)
-    wait_for_new_child(stack, "worker:llm.bulk", pid)
-    return int(before["inflight"] + after["requests"] - before["requests"])
+    wait_for_new_child(stack, "worker:llm.bulk", kill_child(stack, "worker:llm.bulk"))
 
 
 def test_bulk_outlives_three_workers_a_shim_and_the_store(
@@ -94,17 +86,15 @@ def test_bulk_outlives_three_workers_a_shim_and_the_store(
     with stack.client() as client:
         job_id = submit(client, names, f"?concurrency={AT_ONCE}")
         wait_for_some(client, job_id, ITEMS // 10)
-        unanswered = kill_worker(stack, provider)
+        kill_worker(stack, provider)
         wait_for_some(client, job_id, ITEMS // 4)
         shim = kill_child(stack, "shim")
-        unanswered += kill_worker(stack, provider)
+        kill_worker(stack, provider)
         wait_for_new_child(stack, "shim", shim)
         wait_for_some(client, job_id, ITEMS // 2)
-        unanswered += provider.stats()["inflight"]
-        store = kill_child(stack, "valkey")
-        wait_for_new_child(stack, "valkey", store)
+        wait_for_new_child(stack, "valkey", kill_child(stack, "valkey"))
         wait_for_some(client, job_id, ITEMS * 3 // 4)
-        unanswered += kill_worker(stack, provider)
+        kill_worker(stack, provider)
 
         job, rows = ended(client, job_id), rows_of(client, job_id)
 
@@ -113,8 +103,9 @@ def test_bulk_outlives_three_workers_a_shim_and_the_store(
     assert Counter(row["status"] for row in rows) == {200: ITEMS}
     assert (job["progress"]["done"], job["progress"]["succeeded"]) == (ITEMS, ITEMS)
     calls = provider.stats()["requests"]
-    print(f"{ITEMS} items, {calls} calls, {unanswered} unanswered at the kills")
-    assert ITEMS <= calls <= ITEMS + unanswered
+    print(f"{ITEMS} items, {calls} calls, at most {AT_ONCE} in flight at each of three kills")
+    # Neither the shim nor the store has calls in flight of its own; an answer that had arrived is kept.
+    assert ITEMS <= calls <= ITEMS + 3 * AT_ONCE
 
 
 def test_cancel_half_way_stops_calls_and_keeps_what_is_there(
