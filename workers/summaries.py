@@ -202,7 +202,7 @@ class SummaryRuntime:
         if computed:
             _count_references(computed[-1].generation.line_refs)
         if outcome.discarded:
-            PAID_DISCARDED.labels(request.model).inc()
+            PAID_DISCARDED.labels(request.model).inc(outcome.generation.attempts > 0)
             await self._ledger.discard(order.job_id)
         seen = _as_shown(outcome, shown, computed)
         return Made(outcome.generation, seen, outcome.facts(), charged=bool(computed))
