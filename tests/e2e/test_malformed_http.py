@@ -96,11 +96,17 @@ def test_second_request_of_a_connection_may_have_a_foreign_method(stack: Running
     first = f"GET /_health HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
     with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
         connection.sendall(first)
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        answer = b""
+        # Head and body may come in two pieces.
+        while not answer.endswith(b'{"status":"ok"}'):
+            part = connection.recv(65_536)
+            assert part, answer
+            answer += part
         connection.sendall(request_of(stack, "FOO", "/_health"))
-        answer = connection.recv(65_536)
+        second = connection.recv(65_536)
 
-    assert answer.startswith(b"HTTP/1.1 405")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert second.startswith(b"HTTP/1.1 405")
 
 
 def test_upgrade_is_not_followed(stack: RunningStack) -> None:
