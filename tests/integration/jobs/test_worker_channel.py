@@ -11,7 +11,10 @@ from workers.one_client import OneClient
 
 
 def test_messages_are_taken_and_acknowledged_through_one_client(server: Server) -> None:
-    with Connection(f"redis+socket{server.url.removeprefix('unix')}") as connection, connection.channel() as channel:
+    with (
+        Connection(f"redis+socket{server.url.removeprefix('unix')}") as connection,
+        connection.channel() as channel,
+    ):
         queue = Queue("letters", channel=channel, no_declare=False)
         got = []
         consumer = Consumer(channel, [queue], callbacks=[lambda body, message: got.append((body, message))])
