@@ -7,10 +7,18 @@ import uuid
 from typing import Any
 
 import structlog
-from celery.signals import setup_logging, worker_init, worker_process_shutdown, worker_ready, worker_shutdown
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+)
 from prometheus_client import start_http_server
 from redis.exceptions import RedisError
 
+from config.collector import spare_imports
 from config.logging import configure_logging
 from config.settings import SettingsError, load_settings
 from jobs.broker import make_celery
@@ -144,12 +152,18 @@ def _refuse_without_keys(sender: Any, **_: object) -> None:
 @worker_ready.connect
 def _ready(sender: Any, **_: object) -> None:
     _presence.begin(list(sender.app.amqp.queues.consume_from))
+    spare_imports()
 
 
 @worker_shutdown.connect
 def _shutdown(**_: object) -> None:
     _presence.end()
     close_process_resources()
+
+
+@worker_process_init.connect
+def _child_started(**_: object) -> None:
+    spare_imports()
 
 
 @worker_process_shutdown.connect

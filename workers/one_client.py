@@ -10,7 +10,6 @@ import functools
 from typing import Any
 
 from celery import Celery, bootsteps
-from kombu.transport import redis
 
 
 class OneClient(bootsteps.StartStopStep):
@@ -19,8 +18,8 @@ class OneClient(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, parent: Any) -> None:
-        channel = parent.task_consumer.channel
-        if isinstance(channel, redis.Channel):
+        channel: Any = parent.task_consumer.channel
+        if hasattr(channel, "_create_client"):  # kombu's transport for Redis
             channel._create_client = functools.cache(channel._create_client)
 
 
