@@ -31,6 +31,7 @@ LIMIT_PER_MINUTE = 600
 LIMITED_ITEMS = 900
 CACHED_ITEMS = int(os.environ.get("BENCH_BULK_CACHED", "10000"))
 UPLOAD_MB = 256
+_NAME = uuid.uuid4().hex  # of the same length as those that take its place
 FINAL = ("succeeded", "failed", "canceled", "expired")
 
 
@@ -203,10 +204,10 @@ def _upload(stack: RunningStack) -> Row:
     shim = {"shim": stack.children()["shim"]}
     before, peak = _resident_mb(shim["shim"]), {"shim": 0.0}
     pad = "x" * 27_000
-    line = (json.dumps(_request("{name}")).replace("Which", pad) + "\n").encode()
+    line = (json.dumps(_request(_NAME)).replace("Which", pad) + "\n").encode()
     count = min(9_900, (UPLOAD_MB << 20) // len(line) - 1)
     with _watching(shim, peak), stack.client(timeout_s=300) as client:
-        body = (line.replace(b"{name}", uuid.uuid4().hex.encode()) for _ in range(count))
+        body = (line.replace(_NAME.encode(), uuid.uuid4().hex.encode()) for _ in range(count))
         job = _bulk(client, body)
         client.post(f"/jobs/{job}/cancel/")
     grown = peak["shim"] - before
