@@ -104,6 +104,60 @@ async def test_absent_server_fails_all_who_ask(spare_server: Server) -> None:
     assert all(isinstance(reply, redis.ConnectionError) for reply in (*first, *second))
 
 
+async def test_server_that_falls_silent_fails_all_who_ask(server: Server) -> None:
+    client = cache_client(server.url, timeout_s=0.02)
+    await client.set("k", 1)
+    with redis.Redis.from_url(server.url) as other:
+        other.client_pause(1000)
+        found = await asyncio.gather(*(client.get("k") for _ in range(3)), return_exceptions=True)
+        other.client_unpause()
+
+    assert all(isinstance(reply, redis.TimeoutError) for reply in found)
+    assert await client.get("k") == b"1"
+    await client.aclose()
+
+
+async def test_connection_that_was_idle_for_long_is_opened_anew(server: Server) -> None:
+    client = coordination_client(server.url)
+    first = await client.execute_command("INCR", "opened")
+    with redis.Redis.from_url(server.url) as looking:
+        before = looking.info("stats")["total_connections_received"]
+        client.get_connection_kwargs()["health_check_interval"] = 0
+        second = await client.execute_command("INCR", "opened")
+        after = looking.info("stats")["total_connections_received"]
+    await client.aclose()
+
+    assert second == first + 1
+    assert after == before + 1
+
+
+async def test_server_that_is_still_loading_is_asked_again() -> None:
+    replies = iter([b"-LOADING Redis is loading the dataset in memory\r\n", b"$1\r\nx\r\n"])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while command := await reader.read(1000):
+            writer.write(next(replies) if b"GET" in command else b"+PONG\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        client = coordination_client(f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0")
+        found = await client.get("k")
+        await client.aclose()
+
+    assert found == b"x"
+
+
+async def test_command_that_cannot_be_sent_does_not_hinder_others(client: BatchingRedis) -> None:
+    await client.set("k", 1)
+
+    found = await asyncio.gather(
+        client.execute_command("SET", "k", object()), client.get("k"), return_exceptions=True
+    )
+
+    assert isinstance(found[0], TypeError)
+    assert found[1] == b"1"
+
+
 async def test_closing_ends_the_wait_for_replies(server: Server) -> None:
     client = coordination_client(server.url)
     await client.set("k", 1)
