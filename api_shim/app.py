@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from api_shim.auth import KeyRing
 from api_shim.bodies import BodyLimits
 from api_shim.cors import Cors
 from api_shim.dependencies import Services
+from api_shim.direct import DirectRoutes
 from api_shim.edge import Edge
 from api_shim.errors import install_error_handlers
 from api_shim.openapi import install_openapi
@@ -100,6 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(otlp.router)
     app.include_router(console.router)
     app.include_router(health.router)
+    app.router.routes.insert(0, DirectRoutes(iter_route_contexts(app.routes)))
     install_error_handlers(app)
     install_openapi(app)
     if chosen.cors_origins:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api_shim.direct import DirectRoutes
 from jobs.errors import (
     InternalError,
     InvalidRequest,
@@ -101,6 +102,8 @@ def _methods_at(request: Request) -> list[str]:
     """The methods of all routes at this path: each method may be a route of its own."""
     methods: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
+        if isinstance(route.original_route, DirectRoutes):
+            continue  # each of its routes is also one of the framework's
         if route.path_regex.match(request.scope["path"]):
             methods |= route.methods or set()
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
