@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -42,6 +43,7 @@ class Edge:
         self._public_url = public_url.rstrip("/")
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._proxies = tuple(ip_network(proxy, strict=False) for proxy in trusted_proxies)
+        self._is_proxy = lru_cache(maxsize=1024)(self._is_in_proxies)  # few peers have most connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,7 +99,7 @@ class Edge:
         direct = Client(peer, scope["scheme"], headers.get("host", ""))
         return forwarded_client(headers, direct, self._is_proxy) if self._is_proxy(peer) else direct
 
-    def _is_proxy(self, address: str) -> bool:
+    def _is_in_proxies(self, address: str) -> bool:
         try:
             peer = ip_address(address)
         except ValueError:

@@ -25,8 +25,10 @@ class Preference:
 
 def parse_prefer(values: Iterable[str], *, longest_wait_s: float) -> Preference:
     """Read all `Prefer` headers. What is unknown, malformed or repeated is ignored, never an error."""
-    asked: dict[str, str] = {}
-    for item in ",".join(values).split(","):
+    text, asked = ",".join(values), dict[str, str]()
+    if not text:  # as most callers
+        return Preference(longest_wait_s, False, "")
+    for item in text.split(","):
         name, _, value = item.split(";")[0].partition("=")
         asked.setdefault(name.strip().lower(), value.strip().strip('"'))
     asynchronous = asked.get("respond-async") == ""

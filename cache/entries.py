@@ -7,6 +7,8 @@ plain hash fields, see `summary_store.py`; the fields win over the copies in the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 import zstandard
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +20,8 @@ VERSION = b"\x01"
 LEVEL = 3
 MAX_STORED_BYTES = 262_144
 MAX_PLAIN_BYTES = 16_777_216
+KEPT_DECODED_BYTES: Final = 16_384
+KEPT_DECODED: Final = 256
 
 
 class Undecodable(ValueError):
@@ -58,6 +62,12 @@ def decode(raw: bytes) -> Entry:
     Raises:
         Undecodable: another version, damaged, or not an entry.
     """
+    return _decoded(raw) if len(raw) <= KEPT_DECODED_BYTES else _decoded.__wrapped__(raw)
+
+
+# Reading takes about 0.1 ms, and a summary that is asked for again is often asked for many times.
+@lru_cache(maxsize=KEPT_DECODED)
+def _decoded(raw: bytes) -> Entry:
     plain = decompress(raw, max_bytes=MAX_PLAIN_BYTES)
     try:
         return _ENTRY.validate_json(plain)

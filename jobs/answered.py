@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from jobs.json_text import dump_json, load_json
@@ -78,7 +78,7 @@ def not_answered(project_id: int, request: SummarizationRequest, code: str) -> A
 
 def entry_of(answers: Sequence[AnsweredSummary]) -> bytes:
     """One entry of the stream."""
-    return dump_json([asdict(item) for item in answers])
+    return dump_json(list(answers))
 
 
 def read_entry(raw: bytes) -> list[AnsweredSummary]:
