@@ -83,12 +83,15 @@ def _check_content_type(request: Request) -> None:
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
-    chunks = bytearray()
-    async for chunk in request.stream():
-        chunks += chunk
-        if len(chunks) > max_bytes:
+    pieces, size = list[bytes](), 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > max_bytes:
             raise too_large(max_bytes)
-    return bytes(chunks)
+        pieces.append(piece)
+    if size <= _PIECE_BYTES:
+        return b"".join(pieces)
+    return await asyncio.to_thread(b"".join, pieces)  # which lets go of the interpreter
 
 
 def _gunzip(body: bytes, max_bytes: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +28,7 @@ from jobs.text_repr import TextReprRequest, parse_text_repr
 T = TypeVar("T")
 
 INLINE_BYTES = 262_144
+NICENESS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,9 @@ class Preparer:
         """The same for work on several pieces, `size` bytes together."""
         if size <= INLINE_BYTES:
             return prepare()
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._child(), prepare)
+            # In a thread: the first time it starts the child.
+            return await asyncio.wrap_future(await asyncio.to_thread(self._child().submit, prepare))
         except BrokenProcessPool as error:
             self._pool = None
             raise Unavailable("The body could not be read this time; try again.", retry_after_s=1) from error
@@ -118,5 +120,7 @@ class Preparer:
     def _child(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # spawn: a forked child would inherit the event loop's sockets.
-            self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+            # Whoever sent a large body waits for seconds anyway: on a busy machine small requests go first.
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(1, spawn, initializer=os.nice, initargs=(NICENESS,))
         return self._pool

@@ -6,6 +6,7 @@ processes without one.
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 import redis
@@ -16,6 +17,7 @@ from cache.entries import Undecodable, compress, decompress
 from cache.metrics import TEXT_CACHE_REQUESTS
 
 TTL_S = 3600
+LARGE_BYTES = 65_536  # packed: opening it takes so long that others have their turn meanwhile
 MAX_STORED_BYTES = 8_388_608
 MAX_PLAIN_BYTES = 268_435_456
 
@@ -47,7 +49,10 @@ class TextCache:
             stored = await self._gate.run(lambda: self._client.get(key))
         except StoreUnavailable:
             return _counted(None, fault=True)
-        return _counted(unpack(cast("bytes | None", stored)))
+        found = cast("bytes | None", stored)
+        if found is None or len(found) <= LARGE_BYTES:
+            return _counted(unpack(found))
+        return _counted(await asyncio.to_thread(unpack, found))
 
     async def put(self, key: str, body: bytes) -> None:
         packed = pack(body)

@@ -23,6 +23,7 @@ from jobs.records import JobRecord, JobResult
 from jobs.states import JobState
 
 LIVE_TTL_S = 2 * 86_400  # of a job that has not ended: longer than any queue time and deadline together
+LARGE_BYTES = 65_536  # of a packed result: opening it takes so long that others have their turn meanwhile
 UNKEPT_TTL_S = 120  # of a result that only its waiting caller can ask for
 
 
@@ -97,7 +98,8 @@ class JobStore:
         record = JobRecord.from_hash(raw)
         if record is None or blob is None or record.result_status is None:
             return record, None
-        return record, JobResult(record.result_status, unpack(blob), record.result_headers)
+        content = unpack(blob) if len(blob) <= LARGE_BYTES else await asyncio.to_thread(unpack, blob)
+        return record, JobResult(record.result_status, content, record.result_headers)
 
     async def promise(self, record: JobRecord) -> None:
         """Mark a live job as one that a caller was promised."""
