@@ -84,18 +84,16 @@ class JobRecord:
     def to_hash(self) -> dict[str, bytes]:
         """The fields of the Redis hash; absent means null."""
         return {
-            item.name: _encode(value)
-            for item in fields(self)
-            if (value := getattr(self, item.name)) is not None
+            name: _encode(value) for name in _NAMES.values() if (value := getattr(self, name)) is not None
         }
 
     @classmethod
     def from_hash(cls, raw: Mapping[bytes, bytes]) -> Self | None:
         """The record of a Redis hash; None when there is none, or not a whole one."""
-        known = {item.name for item in fields(cls)}
-        values: dict[str, Any] = {
-            name: load_json(value) for key, value in raw.items() if (name := key.decode()) in known
-        }
+        known = [(name, value) for key, value in raw.items() if (name := _NAMES.get(key))]
+        # One document of all fields: reading each by itself takes several times as long.
+        read: Any = load_json(b"[%b]" % b",".join(value for _, value in known))
+        values: dict[str, Any] = dict(zip((name for name, _ in known), read, strict=True))
         try:
             return cls(**{**values, "state": JobState(values["state"])})
         except (KeyError, TypeError):
@@ -164,6 +162,9 @@ class JobResult:
     status: int
     content: bytes
     headers: dict[str, str] = field(default_factory=dict)
+
+
+_NAMES = {item.name.encode(): item.name for item in fields(JobRecord)}
 
 
 def _encode(value: object) -> bytes:
