@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -84,12 +85,17 @@ def _against(what: str, other: str, p50: dict[str, float], name: str, base: str,
 
 
 def _interleaved(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Times in ms; the calls take turns, so a slow moment of the machine hits all of them."""
+    """Times in ms; the calls take turns, so a slow moment of the machine hits all of them.
+
+    The order changes with every round: whatever comes after a job meets the end of the worker's turn.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
+    names, dice = list(calls), random.Random(1)
     for round_ in range(ROUNDS + 20):
-        for name, call in calls.items():
+        dice.shuffle(names)
+        for name in names:
             began = time.perf_counter()
-            call()
+            calls[name]()
             if round_ >= 20:
                 times[name].append((time.perf_counter() - began) * 1000)
     return times
