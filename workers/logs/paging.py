@@ -21,6 +21,8 @@ from workers.logs.reading import Sight, whole
 _SECOND_US: Final = 1_000_000
 # (the range exceeds, the slice is): seconds.
 _STEPS_S: Final = ((20 * 60, 3 * 60), (4 * 3600, 3600), (24 * 3600, 6 * 3600))
+# The same for the rollup: it has at least a row for each minute, service and severity with records.
+_ROLLUP_STEPS_S: Final = ((4 * 3600, 3600), (3 * 86_400, 86_400))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,12 @@ def reached(query: LogQuery) -> Window:
     return Window(low, min(high, at)) if query.latest else Window(max(low, at), high)
 
 
-def slices(window: Window, *, latest: bool) -> Iterator[Window]:
+def slices(
+    window: Window, *, latest: bool, steps_s: tuple[tuple[int, int], ...] = _STEPS_S
+) -> Iterator[Window]:
     """The window in parts without gaps or overlaps, nearest first; the far ones are larger."""
     near = window.high if latest else window.low
-    for exceeds_s, step_s in _STEPS_S:
+    for exceeds_s, step_s in steps_s:
         if window.span <= exceeds_s * _SECOND_US:
             break
         edge = near - step_s * _SECOND_US if latest else near + step_s * _SECOND_US
@@ -90,15 +94,23 @@ def _by_rollup(query: LogQuery, window: Window, wanted: int, sight: Sight) -> It
     """As far as whole minutes hold `wanted` records; then the rest."""
     minutes = Window(-(-window.low // MINUTE_US) * MINUTE_US, (window.high + 1) // MINUTE_US * MINUTE_US - 1)
     known = 0
-    counts = [] if minutes.empty else sight.read(minute_counts(query, minutes, wanted, zone=sight.zone))
-    for minute_s, count in counts:
-        known += whole(count)
+    for minute_s, count in _minutes(query, minutes, wanted, sight):
+        known += count
         if known >= wanted:
-            start = whole(minute_s) * _SECOND_US
+            start = minute_s * _SECOND_US
             edge = start if query.latest else start + MINUTE_US - 1
             yield from _cut(window, edge, latest=query.latest)
             return
     yield window
+
+
+def _minutes(query: LogQuery, minutes: Window, wanted: int, sight: Sight) -> Iterator[tuple[int, int]]:
+    """(minute in seconds, records), nearest first; each slice is read only when it is asked for."""
+    if minutes.empty:
+        return
+    for part in slices(minutes, latest=query.latest, steps_s=_ROLLUP_STEPS_S):
+        for minute_s, count in sight.read(minute_counts(query, part, wanted, zone=sight.zone)):
+            yield whole(minute_s), whole(count)
 
 
 def _cut(window: Window, edge: int, *, latest: bool) -> Iterator[Window]:

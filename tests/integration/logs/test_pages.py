@@ -74,6 +74,25 @@ def test_the_rollup_says_how_far_a_page_reaches(embedded_store: LogStore, projec
 
     page = asking.page({"dateRange": RANGE, "limit": 10})
 
+    *before, last = [statement.table for statement in asking.reader.asked]
+    assert (set(before), last) == ({"logs_minute"}, "logs")
+    assert len(page["results"]) == 10
+
+
+@pytest.mark.parametrize("order", ["latest", "earliest"])
+def test_the_rollup_is_read_no_further_than_the_page_reaches(
+    embedded_store: LogStore, project: int, order: str
+) -> None:
+    embedded_store.insert(
+        project,
+        Batch.of(project, b"near"),
+        [row(day * 86_400 + part) for day in (0, 9) for part in range(20)],
+    )
+    asking = Asking(embedded_store, project)
+    span = {"date_from": iso_z(at(0)), "date_to": iso_z(at(9 * 86_400 + 60))}
+
+    page = asking.page({"dateRange": span, "limit": 10, "orderBy": order})
+
     assert [statement.table for statement in asking.reader.asked] == ["logs_minute", "logs"]
     assert len(page["results"]) == 10
 
