@@ -91,6 +91,7 @@ def test_records_that_arrive_between_pages_do_not_disturb_them(client: httpx2.Cl
     assert found == [f"{n}" for n in range(8, -1, -1)]
 
 
+@pytest.mark.timeout(60 + 4 * FILTERS)  # three questions each, on a machine that may be busy
 def test_sum_of_the_sparkline_is_the_number_of_records(logs: httpx2.Client) -> None:
     chosen = random.Random(SEED)
     records = sample()
