@@ -154,9 +154,7 @@ def _hand_over(stack: RunningStack) -> Iterator[Callable[[], object]]:
 
 
 def _redis_url(stack: RunningStack) -> str:
-    """The embedded store's address, from the environment of the shim."""
-    variables = Path(f"/proc/{stack.children()['shim']}/environ").read_bytes().split(b"\0")
-    return next(item for item in variables if item.startswith(b"REDIS_URL=")).decode().partition("=")[2]
+    return stack.variables()["REDIS_URL"]
 
 
 # memory ----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,6 +101,11 @@ class RunningStack:
             if parent == self.process.pid:
                 found[_child_name(command)] = int(entry.name)
         return found
+
+    def variables(self) -> dict[str, str]:
+        """The environment of the stack's parts, which know the addresses of the embedded services."""
+        raw = Path(f"/proc/{self.children()['shim']}/environ").read_bytes().decode()
+        return dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)
 
     def stop(self) -> int:
         """Ask the launcher to stop; its exit code."""
@@ -231,4 +237,5 @@ def _child_name(command: list[str]) -> str:
         return "shim"
     if " beat " in joined:
         return "beat"
-    return f"worker:{command[command.index('-Q') + 1]}" if "-Q" in command else joined
+    queue = re.search(r" -Q (\S+)", joined)
+    return f"worker:{queue[1]}" if queue else joined

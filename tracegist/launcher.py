@@ -5,19 +5,17 @@ Services named by REDIS_URL or DATABASE_URL are used as they are; nothing is sta
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
+import gc
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -31,80 +29,18 @@ from storage.migrations import upgrade
 from storage.provisioning import first_start
 from storage.secrets import make_key
 from storage.session import make_engine, make_sessions
+from tracegist.children import Child, forked, program
 
 log = structlog.get_logger()
 
 STOP_S = 12.0  # all of a stop; what still runs then is killed
 DRAIN_S = 7.0  # of it for the workers' jobs in hand; what does not end is taken over at the next start
-LONGEST_PAUSE_S = 10.0
 OWN_STORE_S = 300.0  # for reading what it kept; a large file takes a while
 OTHER_STORE_S = 10.0
-STEADY_S = 30.0  # a child that ran for so long starts over at once
 
 
 class LaunchError(Exception):
     """The stack cannot start; the message says why and what to do."""
-
-
-@dataclass(slots=True)
-class Child:
-    """One process of the stack; restarted when it dies, ever slower when it dies at once.
-
-    `orphan_signal` is what it gets when the launcher is killed; with `niceness` others go before it.
-    """
-
-    name: str
-    command: Sequence[str]
-    stop_signal: signal.Signals = signal.SIGTERM
-    orphan_signal: signal.Signals = signal.SIGTERM
-    niceness: int = 0
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0
-    pause_s: float = 0
-    restart_at: float = field(default=0)
-
-    def start(self, environ: dict[str, str]) -> None:
-        # A session of its own: Ctrl-C in the terminal reaches the launcher only, which then stops in order.
-        self.process = subprocess.Popen(  # noqa: S603 - our own commands
-            self.command,
-            env=environ,
-            stdout=subprocess.DEVNULL,  # logs are on standard error; here Celery only says that it stops
-            start_new_session=True,
-            preexec_fn=partial(_begin_child, self.orphan_signal, self.niceness),
-        )
-        self.started_at = time.monotonic()
-
-    @property
-    def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    def revive(self, environ: dict[str, str]) -> None:
-        """Start again what has died, after a pause that doubles while it keeps dying."""
-        now = time.monotonic()
-        if self.process is not None:
-            log.warning("process_died", name=self.name, status=self.process.returncode)
-            _kill_group(self.process.pid)  # what it had started would run on beside its successor
-            steady = now - self.started_at > STEADY_S
-            self.pause_s = 0.2 if steady else min(max(0.2, self.pause_s * 2), LONGEST_PAUSE_S)
-            self.restart_at = now + self.pause_s
-            self.process = None
-        elif now >= self.restart_at:
-            self.start(environ)
-
-    def signal(self) -> None:
-        if self.process is not None and self.running:
-            self.process.send_signal(self.stop_signal)
-
-    def wait(self, deadline: float) -> None:
-        """Wait until `deadline` (monotonic), then kill the process with all that it started."""
-        if self.process is None:
-            return
-        try:
-            self.process.wait(max(0.05, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            log.warning("process_killed", name=self.name)
-        _kill_group(self.process.pid)
-        self.process.wait()
 
 
 class Stack:
@@ -135,10 +71,13 @@ class Stack:
             make_key(self._settings.data_dir)
         _check_port(self.host, self.port)
         if self._own_redis:
-            self._start_child(Child("valkey", _valkey_command(self._settings, self._socket)))
+            self._start_child(
+                Child("valkey", program(_valkey_command(self._settings, self._socket), os.environ))
+            )
         self._wait_for_store(stopped)
         key = self._prepare_database()
-        for child in _children(self._settings, self.host, self.port):
+        os.environ.update(self._environ())
+        for child in (*self._workers(), self._shim()):
             self._start_child(child)
         return key
 
@@ -147,7 +86,7 @@ class Stack:
         while not each():
             for child in self._children:
                 if not child.running:
-                    child.revive(self._environ())
+                    child.revive()
             time.sleep(0.2)
 
     def stop(self) -> None:
@@ -158,7 +97,7 @@ class Stack:
         workers = [child for child in self._children if child not in (*store, *shim)]
         for group, end in ((shim, deadline - DRAIN_S), (workers, deadline - 2), (store, deadline)):
             for child in reversed(group):
-                child.signal()
+                child.stop()
             for child in reversed(group):
                 child.wait(end)
         self._children.clear()
@@ -176,15 +115,56 @@ class Stack:
         return settings.model_copy(update={"redis_url": f"unix://{self._socket}?db=0"})
 
     def _start_child(self, child: Child) -> None:
-        child.start(self._environ())
+        child.start()
         self._children.append(child)
 
     def _environ(self) -> dict[str, str]:
+        """What the parts of the stack read that may differ from what this process was started with."""
         return {
-            **os.environ,
             "REDIS_URL": self._settings.redis_url,
             "TRACEGIST_DATA_DIR": str(self._settings.data_dir.resolve()),
         }
+
+    def _workers(self) -> list[Child]:
+        """Workers and beat. Their imports happen here, once for all of them."""
+        main = _celery()
+        settings = self._settings
+
+        def part(name: str, *options: str, orphan_signal: signal.Signals, niceness: int = 0) -> Child:
+            command = ("celery", "-A", "workers.app", "-q", *options, "-l", "warning")
+            start = forked(command, main, close=self._let_go, orphan_signal=orphan_signal, niceness=niceness)
+            return Child(name, start)
+
+        def worker(queue: str, pool: str, slots: int) -> Child:
+            options = ["-Q", queue, "-P", pool, "-c", str(slots), "-n", f"{queue}@%h"]
+            options += ["--without-gossip", "--without-mingle"]
+            if queue == LLM_BULK_QUEUE:
+                options += ["--prefetch-multiplier", "1"]  # what is taken early is taken from others
+            # A worker that may end its jobs first would wait for a model long after the launcher is gone.
+            # Somebody waits for the answers of all others, nobody for those of bulk jobs.
+            niceness = 5 if queue == LLM_BULK_QUEUE else 0
+            name = f"worker:{queue}"
+            return part(name, "worker", *options, orphan_signal=signal.SIGKILL, niceness=niceness)
+
+        beat_file = settings.data_dir.resolve() / "beat-schedule"
+        return [
+            worker(RENDER_QUEUE, "prefork", settings.render_processes),
+            worker(LLM_QUEUE, "threads", settings.llm_concurrency),
+            worker(LLM_BULK_QUEUE, "threads", bulk_threads(settings)),
+            # One process: it alone opens chDB, which serves no second one and no forked child.
+            worker(LOGS_QUEUE, "threads", settings.logs_concurrency),
+            worker(MAINTENANCE_QUEUE, "threads", 4),
+            part("beat", "beat", "-s", str(beat_file), orphan_signal=signal.SIGTERM),
+        ]
+
+    def _shim(self) -> Child:
+        address = ("--host", self.host, "--port", str(self.port), "--grace-s", "3")
+        return Child("shim", program((sys.executable, "-m", "api_shim", *address), os.environ))
+
+    def _let_go(self) -> None:
+        """In a copy of this process: the folder is held by the launcher, not by its parts."""
+        if self._lock is not None:
+            self._lock.close()
 
     def _wait_for_store(self, stopped: Callable[[], bool]) -> None:
         """Until Redis or Valkey answers; the own one may take its time as long as it lives."""
@@ -219,33 +199,19 @@ class Stack:
             engine.dispose()
 
 
-def _children(settings: Settings, host: str, port: int) -> list[Child]:
+def _celery() -> Callable[[], object]:
+    """Celery's command, with everything imported that a worker needs."""
+    import kombu.transport.redis  # noqa: F401
+    from celery.__main__ import main
+
+    from workers.app import app
+
+    app.loader.import_default_modules()
     # Who runs the demo as root knows it; in production the image has a user of its own.
-    quiet = "ignore:You're running the worker with superuser"
-    celery = (sys.executable, "-W", quiet, "-m", "celery", "-A", "workers.app")
-    beat_file = settings.data_dir.resolve() / "beat-schedule"
-
-    def worker(queue: str, pool: str, slots: int) -> Child:
-        options = ("-Q", queue, "-P", pool, "-c", str(slots), "-n", f"{queue}@%h", "-l", "warning")
-        command = [*celery, "-q", "worker", *options, "--without-gossip", "--without-mingle"]
-        if queue == LLM_BULK_QUEUE:
-            command += ["--prefetch-multiplier", "1"]  # what is taken early is taken from others
-        # A worker that may end its jobs first would wait for a model long after the launcher is gone.
-        # Somebody waits for the answers of all others, nobody for those of bulk jobs.
-        niceness = 5 if queue == LLM_BULK_QUEUE else 0
-        return Child(f"worker:{queue}", command, orphan_signal=signal.SIGKILL, niceness=niceness)
-
-    shim = (sys.executable, "-m", "api_shim", "--host", host, "--port", str(port), "--grace-s", "3")
-    return [
-        worker(RENDER_QUEUE, "prefork", settings.render_processes),
-        worker(LLM_QUEUE, "threads", settings.llm_concurrency),
-        worker(LLM_BULK_QUEUE, "threads", bulk_threads(settings)),
-        # One process: it alone opens chDB, which serves no second one and no forked child.
-        worker(LOGS_QUEUE, "threads", settings.logs_concurrency),
-        worker(MAINTENANCE_QUEUE, "threads", 4),
-        Child("beat", (*celery, "-q", "beat", "-s", str(beat_file), "-l", "warning")),
-        Child("shim", shim),
-    ]
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser")
+    gc.collect()
+    gc.freeze()  # the collector would write to all pages, which are shared as long as nobody does
+    return main
 
 
 def bulk_threads(settings: Settings) -> int:
@@ -303,17 +269,3 @@ def _answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except (redis.RedisError, OSError):
         return False
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return  # all of it has ended
-
-
-def _begin_child(number: signal.Signals, niceness: int) -> None:
-    """Linux: a child whose launcher was killed gets this signal, so that nothing runs on without it."""
-    os.nice(niceness)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, number)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -25,15 +24,9 @@ YESTERDAY = {"date_from": "-1dStart", "date_to": "-1dEnd"}
 names = iter(range(10**6))
 
 
-def of_child(stack: RunningStack, child: str, variable: str) -> str:
-    """A variable of a child, which knows the addresses of the embedded services."""
-    raw = Path(f"/proc/{stack.children()[child]}/environ").read_bytes().decode()
-    return dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)[variable]
-
-
 @pytest.fixture
 def store(stack: RunningStack) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(of_child(stack, "shim", "REDIS_URL")) as opened:
+    with redis.Redis.from_url(stack.variables()["REDIS_URL"]) as opened:
         yield opened
 
 

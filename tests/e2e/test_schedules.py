@@ -51,12 +51,6 @@ def runs_of(client: httpx2.Client, schedule: dict[str, Any]) -> list[dict[str, A
     return list(answer.json()["results"])
 
 
-def environ_of(stack: RunningStack, child: str) -> dict[str, str]:
-    """The variables of a child, which knows the addresses of the embedded services."""
-    raw = Path(f"/proc/{stack.children()[child]}/environ").read_bytes().decode()
-    return dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)
-
-
 def make_due(stack: RunningStack, schedule: dict[str, Any]) -> None:
     """As if the next due time of the schedule had come."""
     url = stack.environ.get("DATABASE_URL") or f"sqlite:///{stack.data_dir / 'tracegist.db'}"
@@ -72,7 +66,7 @@ def make_due(stack: RunningStack, schedule: dict[str, Any]) -> None:
 def further_beat(stack: RunningStack, folder: Path) -> Iterator[None]:
     command = [sys.executable, "-m", "celery", "-A", "workers.app", "-q", "beat", "-l", "warning"]
     process = subprocess.Popen(
-        [*command, "-s", str(folder / "further-beat"), "--pidfile="], env=environ_of(stack, "beat")
+        [*command, "-s", str(folder / "further-beat"), "--pidfile="], env=stack.variables()
     )
     try:
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,7 +143,9 @@ def frozen(pid: int) -> Iterator[None]:
 @contextmanager
 def second_worker(stack: RunningStack, name: str) -> Iterator[None]:
     """One more worker of the same queue, beside that of the stack."""
-    with _copy_of(stack, name, ["-n", "second@%h"], {}):
+    title = Path(f"/proc/{stack.children()[name]}/cmdline").read_text()
+    options = title[title.index("(") + 1 : title.rindex(")")].split()  # Celery shows them so
+    with _beside(stack, [sys.executable, "-m", "celery", *options, "-n", "second@%h"], {}):
         yield
 
 
@@ -150,20 +153,17 @@ def second_worker(stack: RunningStack, name: str) -> Iterator[None]:
 def second_shim(stack: RunningStack, settings: dict[str, str]) -> Iterator[str]:
     """One more shim with other settings, beside that of the stack; its address."""
     port = free_port()
-    with _copy_of(stack, "shim", ["--port", str(port)], settings):
+    with _beside(stack, [sys.executable, "-m", "api_shim", "--port", str(port)], settings):
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _answers(f"{url}/_health"), "the second shim")
         yield url
 
 
 @contextmanager
-def _copy_of(stack: RunningStack, name: str, options: list[str], settings: dict[str, str]) -> Iterator[None]:
-    place = Path(f"/proc/{stack.children()[name]}")
-    command = (place / "cmdline").read_text().split("\0")[:-1]
-    pairs = (pair.partition("=") for pair in (place / "environ").read_text().split("\0")[:-1])
-    environ = {key: value for key, _, value in pairs} | settings
+def _beside(stack: RunningStack, command: list[str], settings: dict[str, str]) -> Iterator[None]:
+    environ = stack.variables() | settings
     with stack.log.open("ab") as output:
-        process = subprocess.Popen([*command, *options], env=environ, stdout=output, stderr=output)
+        process = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
     try:
         yield
     finally:
