@@ -1,4 +1,4 @@
-"""The log store alone, in a process of its own: `insert FOLDER COUNT` or `ask FOLDER PROJECT`.
+"""The log store alone, in its own process: `insert FOLDER COUNT`, `copy FOLDER TIMES`, `ask FOLDER PROJECT`.
 
 The last line of the output is a JSON object of figures.
 """
@@ -10,6 +10,8 @@ import statistics
 import sys
 import time
 from datetime import UTC, datetime
+
+import clickhouse_connect
 
 from benchmarks.log_data import DAYS, RARE, START_S, batches, otlp
 from jobs.logs import parse_query
@@ -23,6 +25,7 @@ from workers.logs.store import LogStore
 BATCH = 10_000
 REPEATS = 15
 PATIENCE_S = 60.0
+MERGING_S = 120.0
 
 
 class _Reader:
@@ -48,6 +51,33 @@ def insert(folder: str, count: int) -> dict[str, float]:
         insert_s += time.perf_counter() - began
     store.close()
     return {"rows_per_s": count / insert_s, "parsed_per_s": count / parse_s}
+
+
+def copy(folder: str, times: int) -> dict[str, float]:
+    """Make each record `times` records, the others shifted within the week so that copies are not neighbours.
+
+    The rollups count them as they do any insert. Returns seconds, and the parts of the table after merging.
+    """
+    store = clickhouse_connect.get_client(interface="chdb", path=folder)
+    begin, span = START_S * 1_000_000, DAYS * 86_400_000_000
+    shifted = (
+        f"toUnixTimestamp64Micro(timestamp) - {begin} + place * {span // times}"
+        " + cityHash64(uuid, place) % 1000000"
+    )
+    began = time.monotonic()
+    store.command(
+        f"INSERT INTO logs SELECT * EXCEPT place REPLACE ("
+        f"fromUnixTimestamp64Micro(toInt64({begin} + ({shifted}) % {span}), 'UTC') AS timestamp)"
+        f" FROM (SELECT *, arrayJoin(range(1, {times})) AS place FROM logs)",
+        settings={"insert_deduplicate": 0, "max_threads": 2, "max_partitions_per_insert_block": 0},
+    )
+    spent = time.monotonic() - began
+    until = time.monotonic() + MERGING_S
+    while time.monotonic() < until and store.command("SELECT count() FROM system.merges"):
+        time.sleep(1)
+    parts = store.command("SELECT count() FROM system.parts WHERE active AND table = 'logs'")
+    store.close()
+    return {"copy_s": spent, "parts": float(str(parts))}
 
 
 def ask(folder: str, project: int) -> dict[str, float]:
@@ -79,4 +109,4 @@ def _median_ms(store: LogStore, project: int, query: dict[str, object]) -> float
 
 if __name__ == "__main__":
     what, place, number = sys.argv[1:]
-    print(json.dumps({"insert": insert, "ask": ask}[what](place, int(number))))
+    print(json.dumps({"insert": insert, "copy": copy, "ask": ask}[what](place, int(number))))
