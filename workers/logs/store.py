@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
@@ -15,6 +16,7 @@ from jobs.errors import TracegistError
 from workers.logs.batches import Batch, pieces
 from workers.logs.connections import Address, Connections
 from workers.logs.engine import Engine, ResultRow, StoreLimits
+from workers.logs.errors import StoreUnavailable
 from workers.logs.gate import InsertGate
 from workers.logs.instants import instant_of, micros_of
 from workers.logs.migrations import Target
@@ -37,6 +39,7 @@ _COLUMN_TYPES: Final = [kind for _, kind, _ in LOGS_COLUMNS]
 # A token is good for one partition, and the partition is the week of arrival: for so long after a
 # week's start the insert looks for the piece in the week before.
 _NEW_WEEK: Final = 2 * HOUR
+MOST_TOKENS: Final = 5  # a block that is not there after so many deaths in its midst has another reason
 
 
 def _now() -> int:
@@ -174,9 +177,42 @@ class LogStore:
     ) -> None:
         times, *others = zip(*rows, strict=True)
         with self._gate.inserting() as observed:
-            if not self._in_the_week_before(projects[0], ids[0], observed):
-                columns = [projects, times, [observed] * len(rows), ids, *others]
-                self._engine.write("logs", columns, names=_COLUMN_NAMES, types=_COLUMN_TYPES, token=token)
+            if self._in_the_week_before(projects[0], ids[0], observed):
+                return
+            columns = [projects, times, [observed] * len(rows), ids, *others]
+            attempts = self._write(columns, projects[0], times[0], ids[0], token=token)
+        if attempts > 1:  # the rollups may have had the rows from the attempt that was lost
+            for project, hour in sorted({(p, t - t % HOUR) for p, t in zip(projects, times, strict=True)}):
+                self.rebuild_rollup(project, instant_of(hour), instant_of(hour + HOUR))
+
+    def _write(
+        self, columns: list[Sequence[object]], project_id: int, time: int, record_id: int, *, token: str
+    ) -> int:
+        """Write a block that begins with this record; under how many tokens that was tried.
+
+        The embedded engine notes the token first, then the rows. If it dies in between, it drops every
+        repetition of a block that it does not have. So we look, and repeat under a further token.
+        """
+        for attempt in range(MOST_TOKENS):
+            self._engine.write(
+                "logs",
+                columns,
+                names=_COLUMN_NAMES,
+                types=_COLUMN_TYPES,
+                token=f"{token}+{attempt}" if attempt else token,
+            )
+            if not self.embedded or self._has(project_id, time, record_id):
+                return attempt + 1
+        raise StoreUnavailable("The log store does not keep what it takes.")
+
+    def _has(self, project_id: int, time: int, record_id: int) -> bool:
+        record = Statement(
+            table="logs",
+            columns="count()",
+            where="timestamp = fromUnixTimestamp64Micro({time:Int64}, 'UTC') AND uuid = {record:UUID}",
+            parameters={"time": time, "record": str(uuid.UUID(int=record_id))},
+        )
+        return self._select(project_id, record, deadline_s=self._engine.limits.insert_s)[0][0] != 0
 
     def _in_the_week_before(self, project_id: int, record_id: int, observed: int) -> bool:
         """Whether a piece with this first record arrived just before the week of `observed` began."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -71,6 +73,26 @@ def test_no_acknowledged_batch_is_lost_and_none_is_doubled_by_kills(tmp_path: Pa
     assert found["raw"][0] == stored
     assert found["ids"] == stored
     assert found["raw"] == found["rollups"]
+
+
+def test_a_block_whose_token_is_noted_and_whose_rows_are_lost_is_stored_by_the_retry(tmp_path: Path) -> None:
+    assert run(tmp_path, "insert", 0, 3).returncode == 0
+    # The engine notes the token first: killed just then, it knows the block and does not have it.
+    shutil.rmtree(newest_part(tmp_path))
+
+    assert run(tmp_path, "insert", 2, 3).returncode == 0
+    assert run(tmp_path, "insert", 0, 3).returncode == 0
+    found = verify(tmp_path)
+
+    assert found["raw"][0] == found["ids"] == 3 * BATCH_ROWS
+    assert found["raw"] == found["rollups"]
+    assert (found["drifts"], found["mended"]) == (0, 0)
+
+
+def newest_part(folder: Path) -> Path:
+    """Of the records: their parts are named by the week of arrival, and by the blocks that they hold."""
+    parts = {part: re.fullmatch(r"\d{8}_\d+_(\d+)_\d+", part.name) for part in folder.glob("store/*/*/*")}
+    return max((part for part, found in parts.items() if found), key=lambda part: int(parts[part][1]))  # type: ignore[index]
 
 
 def test_a_crash_without_a_retry_is_repaired_by_a_rebuild(tmp_path: Path) -> None:
