@@ -135,7 +135,7 @@ def test_export_that_runs_out_of_time_says_where_to_go_on(
 ) -> None:
     monkeypatch.setattr(answers, "EXPORT_PAGE", 3)
     ticks = itertools.count().__next__
-    hurried = Asking(asking.reader.store, asking.reader.project, clock=ticks, patience_s=4)
+    hurried = Asking(asking.reader.store, asking.reader.project, clock=ticks, patience_s=8)
     query = logs.parse_export({"query": {"dateRange": RANGE}}, now=at(0), timezone=UTC)
 
     first = answers.answer_export(query, hurried.sight())
