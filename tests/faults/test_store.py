@@ -139,17 +139,18 @@ def test_promised_jobs_outlive_a_store_that_forgets_everything(
     before = stack.children()
     with stack.client() as client:
         jobs = Jobs(client)
-        jobs.submit_all(RENDER, [text_of(f"order-{number}", lines=8000) for number in range(30)])
-
-        if loss == "flush":
-            with redis.Redis.from_url(forgetful_server.url) as store:
-                store.flushall()
-        else:
-            forgetful_server.stop()
-            forgetful_server.start()
+        jobs.submit_all(RENDER, [text_of(f"order-{number}", lines=8000) for number in range(25)])
+        with frozen(before["worker:render"]):
+            jobs.submit_all(RENDER, [text_of(f"order-{number}", lines=8000) for number in range(25, 30)])
+            unfinished = {job["id"] for job in jobs.rows().values() if job["state"] not in FINAL}
+            if loss == "flush":
+                with redis.Redis.from_url(forgetful_server.url) as store:
+                    store.flushall()
+            else:
+                forgetful_server.stop()
+                forgetful_server.start()
 
         wait_until_ready(stack)
-        unfinished = {job["id"] for job in jobs.rows().values() if job["state"] not in FINAL}
         assert len(jobs.accepted) == 30
         assert unfinished
         wait_for_all(jobs)
