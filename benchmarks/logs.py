@@ -50,11 +50,13 @@ def rows() -> list[Row]:
         alone = _alone(room)
         with running_stack(room / "stack") as stack:
             found, peak = _taken_in(stack, alone["rows_per_s"])
-        size = _size(room / "stack" / "logs")  # copies would share much of theirs
+        size = 0
         if COPIES > 1:
+            size = _size(room / "stack" / "logs")  # copies would share much of theirs
             _child("copy", str(room / "stack" / "logs"), str(COPIES))
         with running_stack(room / "stack") as stack:
             found += _asked(stack, peak)
+        size = size or _size(room / "stack" / "logs")  # merged by now
         inside = _in_the_store(room / "stack" / "logs", stack.projects["main"])
         return [*found, *_compared(room, found_page=inside, size=size)]
 
