@@ -325,10 +325,12 @@ def _write_rows(session: Session, job_id: str, items: Sequence[FinishedItem], re
     session.connection().execute(
         statement, [{"at": item.position, "ended_as": item.status, "row": item.outcome} for item in items]
     )
-    # What succeeded is not asked again, so the customer's data goes; unless an equal item has failed.
+    # What succeeded is not asked again, so the customer's data goes; unless an equal item has failed. Equal
+    # items are in one chunk, which has an index: else every item would be compared with all of the job.
     kept = BulkItem.__table__.alias("kept")
     needed = exists().where(
         kept.c.job_id == job_id,
+        kept.c.chunk == BulkItem.chunk,
         kept.c.leader == BulkItem.position,
         or_(kept.c.status.is_(None), kept.c.status >= 400),
     )

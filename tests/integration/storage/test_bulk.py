@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from jobs.records import JobRecord, job_id_at, new_job_id
@@ -165,6 +165,28 @@ def test_data_of_an_item_goes_when_it_has_succeeded_and_nobody_needs_it(sessions
 
     with sessions() as session:
         assert sorted(bulk.contents(session, job_id, range(5))) == [1]
+
+
+def test_items_are_finished_without_a_look_at_other_chunks(sessions: Sessions) -> None:
+    """Else the work of a job would grow with the square of its items."""
+    job_id = stored(sessions, [item(0), item(1, leader=0), item(2, chunk=1)])
+    plans: list[str] = []
+
+    with sessions.begin() as session:
+        if session.get_bind().dialect.name != "sqlite":
+            pytest.skip("only SQLite tells its plan before it has seen the data")
+
+        def explain(_: Any, cursor: Any, statement: str, values: Any, *__: Any) -> None:
+            if "bulk_items" in statement:
+                first = values[0] if isinstance(values, list) else values
+                plans.extend(row[-1] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", first))
+
+        event.listen(session.connection(), "before_cursor_execute", explain)
+        bulk.finish(session, job_id, [ok(0), ok(1, duplicate=True)])
+
+    reads = [plan for plan in plans if plan.startswith(("SCAN", "SEARCH"))]
+    assert reads
+    assert all("(job_id=? AND " in plan for plan in reads), reads
 
 
 def test_rows_are_chosen_by_index_and_outcome(sessions: Sessions) -> None:
