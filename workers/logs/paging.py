@@ -92,7 +92,7 @@ def _windows(query: LogQuery, wanted: int, sight: Sight) -> Iterator[Window]:
 
 def _by_rollup(query: LogQuery, window: Window, wanted: int, sight: Sight) -> Iterator[Window]:
     """As far as whole minutes hold `wanted` records; then the rest."""
-    minutes = Window(-(-window.low // MINUTE_US) * MINUTE_US, (window.high + 1) // MINUTE_US * MINUTE_US - 1)
+    minutes = window.whole(MINUTE_US)
     known = 0
     for minute_s, count in _minutes(query, minutes, wanted, sight):
         known += count

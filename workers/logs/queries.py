@@ -16,9 +16,11 @@ from jobs.log_dates import micros
 from jobs.log_models import AttributesQuery, LogFilters, LogQuery, SparklineQuery, ValuesQuery
 from workers.logs.conditions import Binder, all_of
 from workers.logs.filters import condition, contains
+from workers.logs.schema import HOUR_OF_MINUTE
 from workers.logs.statement import Statement
 
 MINUTE_US: Final = 60_000_000
+HOUR_US: Final = 60 * MINUTE_US
 LISTING_BUCKET_US: Final = 600_000_000
 MAX_VALUE_BYTES: Final = 256
 # Two hundred filters over dates make a long statement.
@@ -55,6 +57,17 @@ class Window:
     @property
     def span(self) -> int:
         return self.high - self.low
+
+    def whole(self, unit: int) -> Window:
+        """As much of it as is made of whole units; may be empty."""
+        return Window(-(-self.low // unit) * unit, (self.high + 1) // unit * unit - 1)
+
+    def without(self, inside: Window) -> list[Window]:
+        """What it has before and after a part of it."""
+        if inside.empty:
+            return [self]
+        ends = (Window(self.low, inside.low - 1), Window(inside.high + 1, self.high))
+        return [end for end in ends if not end.empty]
 
 
 def records(query: LogQuery, window: Window, limit: int, *, zone: tzinfo) -> Statement:
@@ -167,14 +180,17 @@ def single_records(
     )  # fmt: skip
 
 
-def rollup_cells(query: SparklineQuery, windows: Sequence[Window], *, zone: tzinfo) -> Statement:
-    """The same from the minute rollup; the windows are of whole minutes."""
+def rollup_cells(
+    query: SparklineQuery, windows: Sequence[Window], *, zone: tzinfo, hours: bool = False
+) -> Statement:
+    """The same from the minute rollup; windows and buckets are of whole minutes, or of whole `hours`."""
     binder = Binder()
-    inside = " OR ".join(f"({_within('minute', window, binder)})" for window in windows)
+    time = HOUR_OF_MINUTE if hours else "minute"
+    inside = " OR ".join(f"({_within(time, window, binder)})" for window in windows)
     return Statement(
         table="logs_minute",
         columns=(
-            f"intDiv(toUnixTimestamp64Second(minute), {query.width_s:d}) AS number,"
+            f"intDiv(toUnixTimestamp64Second({time}), {query.width_s:d}) AS number,"
             f" {_BREAKDOWNS[query.breakdown]} AS named, sum(count) AS records, sum(bytes)"
         ),
         where=all_of((inside, condition(query.filters, binder, zone=zone))),

@@ -13,6 +13,8 @@ Table = Literal["logs", "logs_minute", "logs_attr_keys"]
 # How the rollups cut time. toStartOfMinute and its kin end in 2106; records may be as late as 2262.
 MINUTE: Final = "toDateTime64(intDiv(toUnixTimestamp64Micro(timestamp), 60000000) * 60, 0, 'UTC')"
 TEN_MINUTES: Final = "toDateTime64(intDiv(toUnixTimestamp64Micro(timestamp), 600000000) * 600, 0, 'UTC')"
+# Of a row of the minute rollup. A query uses the projection by hours when it names the hour in these words.
+HOUR_OF_MINUTE: Final = "toDateTime64(intDiv(toUnixTimestamp64Second(minute), 3600) * 3600, 0, 'UTC')"
 
 LOGS_COLUMNS: Final = (
     ("project_id", "UInt32", ""),
@@ -62,6 +64,10 @@ MINUTE_SELECT: Final = (
     f"SELECT project_id, {MINUTE} AS minute, service_name, severity_text,"
     " toInt64(count()) AS count, toInt64(sum(bytes)) AS bytes"
     " FROM {source} GROUP BY project_id, minute, service_name, severity_text"
+)
+HOURS_SELECT: Final = (
+    f"SELECT project_id, {HOUR_OF_MINUTE}, service_name, severity_text, sum(count), sum(bytes)"
+    f" GROUP BY project_id, {HOUR_OF_MINUTE}, service_name, severity_text"
 )
 ATTR_KEYS_SELECT: Final = (
     "SELECT project_id, '{kind}' AS attribute_type, "

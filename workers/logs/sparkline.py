@@ -1,4 +1,4 @@
-"""Count the buckets of a sparkline: from the minute rollup where it can, and from the records.
+"""Count the buckets of a sparkline: from the minute rollup, or its hours, where it can, and from the records.
 
 The rows of any part of the range can be had alone and put together later; see `jobs/sparklines.py`.
 """
@@ -13,7 +13,7 @@ from jobs.log_dates import micros
 from jobs.log_models import SparklineQuery
 from jobs.sparklines import Row
 from workers.logs.filters import only_rolled_up
-from workers.logs.queries import MINUTE_US, Window, raw_cells, rollup_cells, single_records
+from workers.logs.queries import HOUR_US, MINUTE_US, Window, raw_cells, rollup_cells, single_records
 from workers.logs.reading import Sight, whole
 
 Source = Literal["rollup", "raw", "mixed"]
@@ -32,17 +32,18 @@ def whole_range(query: SparklineQuery) -> Window:
 
 
 def count_rows(query: SparklineQuery, windows: Sequence[Window], sight: Sight) -> Counted:
-    """What the request counts inside of the windows; both ends are part of each. At most two reads.
+    """What the request counts inside of the windows; both ends are part of each. At most three reads.
 
     A bucket and value may have several rows, which are to be added up.
     """
     rolled_up = query.width_s % 60 == 0 and only_rolled_up(query.filters)
-    minutes = [_whole_minutes(window) for window in windows if rolled_up]
-    minutes = [window for window in minutes if not window.empty]
-    ends = [end for window in windows for end in _outside(window, minutes)]
+    minutes, ends = _parts(windows, MINUTE_US) if rolled_up else ([], windows)
+    hours, odd = _parts(minutes, HOUR_US) if query.width_s % 3600 == 0 else ([], minutes)
     rows: list[Row] = []
-    if minutes:
-        rows += _read(query, sight.read(rollup_cells(query, minutes, zone=sight.zone)))
+    if hours:
+        rows += _read(query, sight.read(rollup_cells(query, hours, zone=sight.zone, hours=True)))
+    if odd:
+        rows += _read(query, sight.read(rollup_cells(query, odd, zone=sight.zone)))
     if ends:
         rows += _read(query, sight.read(raw_cells(query, ends, zone=sight.zone)))
     return Counted(rows, "raw" if not minutes else "mixed" if ends else "rollup")
@@ -56,17 +57,13 @@ def read_singles(
     return [(whole(at), str(value), whole(count), whole(size)) for at, value, count, size in rows]
 
 
-def _whole_minutes(window: Window) -> Window:
-    return Window(-(-window.low // MINUTE_US) * MINUTE_US, (window.high + 1) // MINUTE_US * MINUTE_US - 1)
-
-
-def _outside(window: Window, minutes: Sequence[Window]) -> list[Window]:
-    """What of the window its whole minutes leave."""
-    inside = next((part for part in minutes if window.low <= part.low and part.high <= window.high), None)
-    if inside is None:
-        return [window]
-    ends = (Window(window.low, inside.low - 1), Window(inside.high + 1, window.high))
-    return [end for end in ends if not end.empty]
+def _parts(windows: Sequence[Window], unit: int) -> tuple[list[Window], list[Window]]:
+    """What of the windows is made of whole units, and the rest."""
+    inside = [(window, window.whole(unit)) for window in windows]
+    return (
+        [part for _, part in inside if not part.empty],
+        [end for window, part in inside for end in window.without(part)],
+    )
 
 
 def _read(query: SparklineQuery, rows: list[tuple[object, ...]]) -> list[Row]:

@@ -18,8 +18,11 @@ def test_numbers_grow() -> None:
 
 
 def test_every_statement_may_be_repeated() -> None:
+    repeatable = (" IF NOT EXISTS ", " MODIFY SETTING ", " MATERIALIZE PROJECTION IF EXISTS ")
     for target in (Target(), CLUSTER):
-        assert all(" IF NOT EXISTS " in text for text in [*statements(target), versions_ddl(target)])
+        assert all(
+            any(form in text for form in repeatable) for text in [*statements(target), versions_ddl(target)]
+        )
 
 
 def test_one_node_has_plain_engines_and_remembers_tokens() -> None:
@@ -52,6 +55,13 @@ def test_views_on_a_cluster_stay_in_their_shard() -> None:
     assert len(views) == 3
     assert all("FROM logs_local GROUP BY" in text for text in views)
     assert all(" TO logs_minute_local " in text or " TO logs_attr_keys_local " in text for text in views)
+
+
+def test_hours_are_kept_in_each_shard_and_made_of_what_is_there() -> None:
+    changes = [text for text in statements(CLUSTER) if text.startswith("ALTER TABLE")]
+
+    assert all(text.startswith("ALTER TABLE logs_minute_local ON CLUSTER") for text in changes)
+    assert changes[-1].endswith(" MATERIALIZE PROJECTION IF EXISTS hours")
 
 
 def test_versions_are_one_table_for_all_shards() -> None:
