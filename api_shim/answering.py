@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 import structlog
@@ -58,16 +59,19 @@ class Work:
     ends_with_caller: bool = False
 
 
-@dataclass(slots=True)
+@dataclass
 class Turn:
     """One request's go at its work. Its job, when there is to be one, has this id and marks the turn.
 
     `alone`: the job is not shared with identical requests, because its result is remembered as this answer.
     """
 
-    job_id: str = field(default_factory=new_job_id)
     alone: bool = False
     has_job: bool = False
+
+    @cached_property
+    def job_id(self) -> str:
+        return new_job_id()
 
 
 def preference_of(request: Request, services: Services) -> Preference:

@@ -16,7 +16,7 @@ from api_shim.cors import Cors
 from api_shim.dependencies import Services
 from api_shim.direct import DirectRoutes
 from api_shim.edge import Edge
-from api_shim.errors import install_error_handlers
+from api_shim.errors import ERRORS_OF_ENDPOINTS, install_error_handlers
 from api_shim.openapi import install_openapi
 from api_shim.preparation import Preparer
 from api_shim.routes import (
@@ -102,7 +102,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(otlp.router)
     app.include_router(console.router)
     app.include_router(health.router)
-    app.router.routes.insert(0, DirectRoutes(iter_route_contexts(app.routes)))
+    app.add_middleware(
+        DirectRoutes, routes=tuple(iter_route_contexts(app.routes)), failed=ERRORS_OF_ENDPOINTS
+    )
     install_error_handlers(app)
     install_openapi(app)
     if chosen.cors_origins:

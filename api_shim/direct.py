@@ -8,29 +8,34 @@ dependencies that there are not: together more than the look into the cache that
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from fastapi.routing import APIRoute, RouteContext
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Failed = Callable[[Request, Exception], Awaitable[Response]]
 # Method, and the address without the project.
 Place = tuple[str, str, str]
 
 PROJECT = "{project_id}"
 
 
-class DirectRoutes(BaseRoute):
-    """Stands before all other routes and takes the requests that one look into a table can place.
+class DirectRoutes:
+    """The innermost middleware: takes the requests that one look into a table can place.
 
-    All else (other addresses, other methods, endpoints with dependencies) goes on to the framework's routes,
-    which are the only ones that the API's document knows.
+    All else (other addresses or methods, endpoints with dependencies) goes on to the routes of the framework,
+    which are the only ones that the API's document knows. `failed` answers for an endpoint that raised.
     """
 
-    def __init__(self, routes: Iterable[RouteContext]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, routes: Iterable[RouteContext], failed: Mapping[type[Exception], Failed]
+    ) -> None:
+        self._app = app
+        self._failed = failed
+        self._failures = tuple(failed)
         self.endpoints: dict[Place, Endpoint] = {}
         for route in routes:
             original = route.original_route
@@ -39,16 +44,22 @@ class DirectRoutes(BaseRoute):
             if list(inspect.signature(original.endpoint).parameters) == ["request"]:
                 self._add(route.path or "", route.methods or (), original.endpoint)
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        split = _split(scope["path"])
-        endpoint = split and self.endpoints.get((scope.get("method", ""), split[0], split[2]))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        split = _split(scope["path"]) if scope["type"] == "http" else None
+        endpoint = split and self.endpoints.get((scope["method"], split[0], split[2]))
         if not split or endpoint is None:
-            return Match.NONE, {}
-        return Match.FULL, {"endpoint": endpoint, "path_params": {"project_id": split[1]}}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await scope["endpoint"](Request(scope, receive, send))
+            await self._app(scope, receive, send)
+            return
+        scope["path_params"] = {"project_id": split[1]}
+        request = Request(scope, receive, send)
+        try:
+            response = await endpoint(request)
+        except self._failures as error:
+            response = await self._answer_to(error)(request, error)
         await response(scope, receive, send)
+
+    def _answer_to(self, error: Exception) -> Failed:
+        return next(answer for kind, answer in self._failed.items() if isinstance(error, kind))
 
     def _add(self, path: str, methods: Iterable[str], endpoint: Endpoint) -> None:
         split = _split(path)

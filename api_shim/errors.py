@@ -13,7 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api_shim.direct import DirectRoutes
 from jobs.errors import (
     InternalError,
     InvalidRequest,
@@ -52,10 +51,10 @@ def error_response(
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(TracegistError, _tracegist_error)
+    for kind, answer in ERRORS_OF_ENDPOINTS.items():
+        app.add_exception_handler(kind, answer)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(SQLAlchemyError, _database_error)
 
 
 async def _tracegist_error(request: Request, error: Exception) -> Response:
@@ -98,12 +97,14 @@ async def _database_error(request: Request, error: Exception) -> Response:
     )
 
 
+# What our own endpoints raise; the framework's own errors come from its routes.
+ERRORS_OF_ENDPOINTS = {TracegistError: _tracegist_error, SQLAlchemyError: _database_error}
+
+
 def _methods_at(request: Request) -> list[str]:
     """The methods of all routes at this path: each method may be a route of its own."""
     methods: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
-        if isinstance(route.original_route, DirectRoutes):
-            continue  # each of its routes is also one of the framework's
         if route.path_regex.match(request.scope["path"]):
             methods |= route.methods or set()
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))

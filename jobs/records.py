@@ -40,7 +40,7 @@ def format_time(unix: float | None) -> str | None:
     """UTC with microseconds, as every time in the API."""
     if unix is None:
         return None
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 @dataclass(frozen=True, slots=True)
