@@ -159,7 +159,7 @@ async def _ask(
     if not raw:  # a GET; an empty body counts as `{}`
         return await act(Turn())
     # What is in the address counts as well: it says in which form the answer is wanted.
-    digest = await digest_of(raw + request.url.query.encode())
+    digest = await digest_of(raw + request.scope["query_string"])
     return await once(request, services, access, body_digest=digest, act=act)
 
 
