@@ -169,9 +169,10 @@ def _attributes(pairs: Sequence[Message]) -> dict[str, str]:
 
 def _text(value: Message) -> str:
     """An AnyValue as text."""
+    text = value.string_value
+    if text:  # far most often, so without asking which it is
+        return text if isinstance(text, str) else _utf8(text)
     kind = value.WhichOneof("value")
-    if kind == "string_value":
-        return _utf8(value.string_value)
     plain = _plain(value, kind)
     if isinstance(plain, str):
         return plain
