@@ -26,11 +26,11 @@ from cache.single_flight import POLL_S, SHORTEST_POLL_S, Ended, Follow, Lead, Si
 from cache.summary_leader import SummaryLeader
 from cache.summary_reader import SummaryReader
 from cache.summary_request import Compute, Render, Request
-from cache.summary_store import Found, SummaryStore
+from cache.summary_store import Found, Sought, SummaryStore
 from jobs.errors import JobFailure, Unavailable
 from jobs.summarization import CacheStatus, Mode, SummarizeType
 
-__all__ = ["Hit", "Journal", "Listed", "Negative", "Outcome", "RememberedFailure", "SummaryCache"]
+__all__ = ["Hit", "Journal", "Listed", "Negative", "Outcome", "RememberedFailure", "Sought", "SummaryCache"]
 
 MODES: tuple[Mode, ...] = ("minimal", "detailed")
 COORDINATION_LIMIT_S = 3.0
@@ -108,14 +108,20 @@ class SummaryCache:
         A fresh hit wins over a remembered failure, and that over nothing; where a remembered failure meets a
         stale entry, the entry is returned, because `get_or_compute` will answer with it.
         """
+        [peeked] = await self.peek_all([Sought(key, content_fp, budget_tokens)])
+        return peeked
+
+    async def peek_all(self, sought: Sequence[Sought]) -> list[Hit | Negative | None]:
+        """The same for requests of one project, in order; still one round trip."""
         try:
-            found = await self._store.look_up(
-                key, content_fp=content_fp, budget_tokens=budget_tokens, now=self._clock()
-            )
+            found = await self._store.look_up_all(sought, now=self._clock())
         except StoreUnavailable:
-            return None
+            return [None] * len(sought)
+        return [self._peeked(one, seen) for one, seen in zip(sought, found, strict=True)]
+
+    def _peeked(self, sought: Sought, found: Found) -> Hit | Negative | None:
         entry = found.entry
-        if entry is not None and entry.content_fp == content_fp and entry.fits(budget_tokens):
+        if entry is not None and entry.content_fp == sought.content_fp and entry.fits(sought.budget_tokens):
             fresh = self._reader.fresh(entry)
             if fresh:
                 CACHE_REQUESTS.labels("hit").inc()

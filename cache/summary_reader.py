@@ -13,7 +13,7 @@ from cache.connection import StoreUnavailable
 from cache.entries import Entry
 from cache.outcomes import Outcome, RememberedFailure
 from cache.summary_request import Request
-from cache.summary_store import Found, SummaryStore
+from cache.summary_store import Found, Sought, SummaryStore
 from jobs.summarization import CacheStatus
 
 STALE_FOR = (502, 503, 504)
@@ -34,9 +34,7 @@ class SummaryReader:
         """None when the store cannot be used."""
         try:
             return await self._store.look_up(
-                request.key,
-                content_fp=request.content_fp,
-                budget_tokens=request.budget_tokens,
+                Sought(request.key, request.content_fp, request.budget_tokens),
                 now=self._clock(),
                 least_epoch=least_epoch,
             )

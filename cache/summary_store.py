@@ -77,35 +77,43 @@ local function slide(name, index, expires, now)
 end
 """
 
+# Several entries of one project. Answers the epoch, and for each what is remembered and what is stored.
 LOOK_UP = (
     _NAMES
     + _SLIDE
     + """
-local project, entity, member, print, least, now, cfp, budget = unpack(ARGV)
+local project, least, now = unpack(ARGV, 1, 3)
 local epoch = epoch_of(project, least)
 if not epoch then
-  return {'', false}
+  return {''}
 end
 now = tonumber(now)
-local index = index_key(epoch, entity)
-local negative = false
-if redis.call('SISMEMBER', index, 'n:' .. member .. ':' .. print) == 1 then
-  negative = redis.call('GET', negative_key(epoch, entity, member .. ':' .. print))
+local function look_up(entity, member, print, cfp, budget)
+  local index = index_key(epoch, entity)
+  local negative = false
+  if redis.call('SISMEMBER', index, 'n:' .. member .. ':' .. print) == 1 then
+    negative = redis.call('GET', negative_key(epoch, entity, member .. ':' .. print))
+  end
+  local name = entry_key(epoch, entity, member)
+  local stored_cfp, expires, stored_budget, body
+  if redis.call('SISMEMBER', index, 'e:' .. member) == 1 then
+    stored_cfp, expires, stored_budget, body =
+      unpack(redis.call('HMGET', name, 'cfp', 'expires', 'budget', 'body'))
+  end
+  if not body then
+    return {negative}
+  end
+  local fits = stored_budget == '' or tonumber(stored_budget) >= tonumber(budget)
+  if stored_cfp == cfp and fits and tonumber(expires) > now then
+    expires = string.format('%.3f', slide(name, index, tonumber(expires), now))
+  end
+  return {negative, stored_cfp, expires, stored_budget, body}
 end
-local name = entry_key(epoch, entity, member)
-local stored_cfp, expires, stored_budget, body
-if redis.call('SISMEMBER', index, 'e:' .. member) == 1 then
-  stored_cfp, expires, stored_budget, body =
-    unpack(redis.call('HMGET', name, 'cfp', 'expires', 'budget', 'body'))
+local found = {epoch}
+for place = 4, #ARGV, 5 do
+  found[#found + 1] = look_up(unpack(ARGV, place, place + 4))
 end
-if not body then
-  return {epoch, negative}
-end
-local fits = stored_budget == '' or tonumber(stored_budget) >= tonumber(budget)
-if stored_cfp == cfp and fits and tonumber(expires) > now then
-  expires = string.format('%.3f', slide(name, index, tonumber(expires), now))
-end
-return {epoch, negative, stored_cfp, expires, stored_budget, body}
+return found
 """
 )
 
@@ -249,6 +257,15 @@ return epoch_of(ARGV[1], ARGV[2])
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """What one request looks for."""
+
+    key: SummaryKey
+    content_fp: str
+    budget_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What one lookup saw. `epoch` is None when the store does not know the project's."""
 
@@ -271,28 +288,33 @@ class SummaryStore:
         self._invalidate = Script(client, INVALIDATE)
         self._raise_epoch = Script(client, RAISE_EPOCH)
 
-    async def look_up(
-        self,
-        key: SummaryKey,
-        *,
-        content_fp: str,
-        budget_tokens: int,
-        now: float,
-        least_epoch: int | None = None,
-    ) -> Found:
-        """The entry and the remembered failure under the project's epoch; one round trip.
+    async def look_up(self, sought: Sought, *, now: float, least_epoch: int | None = None) -> Found:
+        """The entry and the remembered failure under the project's epoch.
 
         An unexpired entry that matches has its life extended when little of it is left.
         """
-        print_ = keys.fingerprint(content_fp, key.variant)
+        [found] = await self.look_up_all([sought], now=now, least_epoch=least_epoch)
+        return found
+
+    async def look_up_all(
+        self, sought: Sequence[Sought], *, now: float, least_epoch: int | None = None
+    ) -> list[Found]:
+        """The same for requests of one project, in order; one round trip."""
         least = "" if least_epoch is None else least_epoch
-        place = (key.project_id, key.entity, key.member, print_, least)
-        reply = await self._gate.run(lambda: self._look_up(*place, now, content_fp, budget_tokens))
-        epoch, negative, *fields = reply
+        asked: list[Argument] = [sought[0].key.project_id, least, now]
+        for one in sought:
+            print_ = keys.fingerprint(one.content_fp, one.key.variant)
+            asked += (one.key.entity, one.key.member, print_, one.content_fp, one.budget_tokens)
+        epoch, *replies = await self._gate.run(lambda: self._look_up(*asked))
         if not epoch:
-            return Found()
+            return [Found()] * len(sought)
+        return [
+            await self._found(one.key, int(epoch), *reply) for one, reply in zip(sought, replies, strict=True)
+        ]
+
+    async def _found(self, key: SummaryKey, epoch: int, negative: bytes | None, *fields: bytes) -> Found:
         entry = await self._decoded(key, fields) if fields else None
-        return Found(int(epoch), entry, None if negative is None else decode_failure(negative))
+        return Found(epoch, entry, None if negative is None else decode_failure(negative))
 
     async def _decoded(self, key: SummaryKey, fields: Sequence[bytes]) -> Entry | None:
         content_fp, expires, budget, body = fields

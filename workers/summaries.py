@@ -21,7 +21,7 @@ from cache.breaker import BreakerRules, CircuitBreaker
 from cache.connection import FaultCounter, StoreGate, cache_client, coordination_client
 from cache.keys import content_fp, fingerprint, summary_key, text_fp
 from cache.quotas import CallQuotas, QuotaLimits
-from cache.summaries import Hit, Journal, Outcome, SummaryCache
+from cache.summaries import Hit, Journal, Negative, Outcome, Sought, SummaryCache
 from config.settings import Settings
 from jobs.answered import AnsweredSummary, answered, not_answered
 from jobs.errors import TracegistError
@@ -109,7 +109,7 @@ class SummaryRuntime:
         )
 
     def note(self, answers: Sequence[AnsweredSummary]) -> None:
-        """Note answers that were given without `make` or `peek`; they note their own."""
+        """Note answers that were given without `make` or `peek_all`; they note their own."""
 
         async def add() -> None:  # the log belongs to the loop
             self._answered.add_all(answers)
@@ -220,20 +220,30 @@ class SummaryRuntime:
         status: CacheStatus = "miss" if order.forced_at is None else "refresh"
         return Made(stand_in, shown, CacheFacts(status), charged=True)
 
-    async def peek(self, order: Order, content: str) -> Made | None:
-        """A summary that is in the cache, found without rendering the text."""
-        found = await self._cache.peek(
-            summary_key(order.project_id, order.request, base_url=self._settings.openai_base_url),
-            content_fp=content,
-            budget_tokens=self._budget(order),
+    async def peek_all(self, asked: Sequence[tuple[Order, str]]) -> list[Made | None]:
+        """Summaries that are in the cache, found without rendering: of orders of one project, each with the
+        fingerprint of its content.
+        """
+        found = await self._cache.peek_all(
+            [
+                Sought(
+                    summary_key(order.project_id, order.request, base_url=self._settings.openai_base_url),
+                    content,
+                    self._budget(order),
+                )
+                for order, content in asked
+            ]
         )
+        return [self._found(order, hit) for (order, _), hit in zip(asked, found, strict=True)]
+
+    def _found(self, order: Order, found: Hit | Negative | None) -> Made | None:
         if not isinstance(found, Hit) or found.stale:
             return None
+        generation = found.entry.generation
         _count(order.request, "hit")
-        hit = answered(order.project_id, order.request, found.entry.generation, "hit", charged=False)
-        self._answered.add(hit)
+        self._answered.add(answered(order.project_id, order.request, generation, "hit", charged=False))
         facts = CacheFacts("hit", int(found.age_s), format_time(found.entry.expires_at))
-        return Made(found.entry.generation, None, facts, charged=False)
+        return Made(generation, None, facts, charged=False)
 
     async def _generate(self, order: Order, shown: ShownText, print_: str, journal: Journal) -> Generated:
         request = order.request

@@ -44,6 +44,7 @@ log = structlog.get_logger()
 
 FLUSH_EVERY_S = 0.25
 FLUSH_ITEMS = 64
+PEEKED_AT_ONCE = 32  # in one look into the cache, whose answers are held together
 LOADED_BYTES = 8_388_608  # of unpacked contents that are loaded in one step
 DATABASE_PATIENCE_S = 60.0  # rows may have been paid for
 
@@ -118,7 +119,6 @@ class ChunkRun:
             items = bulk_rows.waiting_items(session, self._chunk.job_id, self._chunk.number)
             groups = self._by_batch(session, self._groups(items))
         self._left = sum(len(group.members) for group in groups)
-        self._dispatcher.show(self._chunk, None, left=self._left)
         started = sum(self._start_all(self._without_hits(groups)))
         for _ in range(started):
             self._take(self._next_ended())
@@ -170,15 +170,19 @@ class ChunkRun:
     def _without_hits(self, groups: list[Group]) -> list[Group]:
         """Write the rows of all that is in the cache; what is left."""
         asked = [group for group in groups if group.order.forced_at is None and not group.needs_text]
-        found = self._summaries.run(self._peek(asked))
-        for group, made in zip(asked, found, strict=True):
-            if made is not None:
-                self._take((group, made))
-        hits = {id(group) for group, made in zip(asked, found, strict=True) if made is not None}
-        return [group for group in groups if id(group) not in hits]
-
-    async def _peek(self, groups: list[Group]) -> list[Made | None]:
-        return [await self._summaries.peek(group.order, group.content_fp) for group in groups]
+        hits: dict[int, Made] = {}
+        for first in range(0, len(asked), PEEKED_AT_ONCE):
+            some = asked[first : first + PEEKED_AT_ONCE]
+            peek = self._summaries.peek_all([(group.order, group.content_fp) for group in some])
+            found = zip(some, self._summaries.run(peek), strict=True)
+            hits.update((group.source, made) for group, made in found if made is not None)
+        left = [group for group in groups if group.source not in hits]
+        if left:  # what is only looked up is not shown as being worked on
+            self._dispatcher.show(self._chunk, None, left=self._left)
+        for group in asked:
+            if group.source in hits:
+                self._take((group, hits[group.source]))
+        return left
 
     # the rest ------------------------------------------------------------------------------------
 
