@@ -1,7 +1,6 @@
-"""Bulk jobs: items are stored while they are uploaded, finished in steps, read in order, removed together.
+"""The rows of bulk jobs: stored while they are uploaded, handed out as work, read in order, removed together.
 
-Each step that finishes items changes the job's counters in the same transaction, and an item is finished
-once: whoever comes later with the same item changes nothing.
+They are finished by `storage/bulk_steps.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import (
     ColumnElement,
-    bindparam,
     case,
     delete,
     exists,
@@ -22,18 +20,15 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    update,
 )
 from sqlalchemy.orm import Session
 
 from jobs.bulk import CANCELED_STATUS
-from jobs.bulk_progress import BulkCounters
 from jobs.states import FINAL_STATES
 from storage.models import BulkBatch, BulkItem, BulkJob, BulkRequest, JobRow
 
 Only = Literal["succeeded", "failed", "canceled"]
 
-_COUNTED: Final = ("done", "succeeded", "failed", "canceled", "cached", "duplicates", "llm_calls", "tokens")
 REMOVED_AT_ONCE: Final = 1000
 
 
@@ -66,20 +61,6 @@ class WaitingItem:
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedItem:
-    """`cost_usd` None: something was paid for a model without a price. `outcome` is packed."""
-
-    position: int
-    status: int
-    outcome: bytes
-    cached: bool = False
-    duplicate: bool = False
-    llm_calls: int = 0
-    tokens: int = 0
-    cost_usd: float | None = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class BulkRow:
     """A row as readers get it. `outcome` null: not finished. `step` orders rows by their completion."""
 
@@ -87,14 +68,6 @@ class BulkRow:
     custom_id: str | None
     outcome: bytes | None
     step: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The counters after a step, and its number."""
-
-    counters: BulkCounters
-    revision: int
 
 
 # in ---------------------------------------------------------------------------------------------------
@@ -148,23 +121,6 @@ def contents(session: Session, job_id: str, positions: Collection[int]) -> dict[
     return {position: content for position, content in session.execute(found) if content is not None}
 
 
-def finish(session: Session, job_id: str, items: Sequence[FinishedItem]) -> Step | None:
-    """Write these rows, those that are not there yet. None when the job has ended: nothing is written."""
-    revision = session.scalar(
-        update(BulkJob)
-        .where(BulkJob.job_id == job_id, BulkJob.ended.is_(False))
-        .values(revision=BulkJob.revision + 1)
-        .returning(BulkJob.revision)
-    )
-    if revision is None:
-        return None
-    fresh = _unfinished_among(session, job_id, items)
-    if fresh:
-        _write_rows(session, job_id, fresh, revision)
-        _count(session, job_id, fresh)
-    return _publish(session, job_id)
-
-
 def finished_positions(session: Session, job_id: str) -> list[int]:
     """The items that have a row, in order; before the work begins: those that were refused at the door."""
     found = select(BulkItem.position).where(BulkItem.job_id == job_id, BulkItem.status.is_not(None))
@@ -175,24 +131,6 @@ def unfinished_positions(session: Session, job_id: str) -> list[int]:
     """The items without a row, in order; once the job has ended: those that were canceled."""
     found = select(BulkItem.position).where(BulkItem.job_id == job_id, BulkItem.status.is_(None))
     return list(session.scalars(found.order_by(BulkItem.position)))
-
-
-def end(session: Session, job_id: str) -> Step | None:
-    """No row is written any more: what is left was canceled. None when there is no such job."""
-    left = BulkJob.total - BulkJob.done
-    session.execute(
-        update(BulkJob)
-        .where(BulkJob.job_id == job_id, BulkJob.ended.is_(False))
-        .values(
-            ended=True, revision=BulkJob.revision + 1, canceled=BulkJob.canceled + left, done=BulkJob.total
-        )
-    )
-    return _publish(session, job_id)
-
-
-def state_of(session: Session, job_id: str) -> Step | None:
-    row = session.get(BulkJob, job_id, populate_existing=True)
-    return None if row is None else _step(row)
 
 
 def open_jobs(session: Session) -> list[str]:
@@ -306,83 +244,6 @@ def abandoned(session: Session, *, before_id: str, limit: int = 100) -> list[str
 
 def _first_step(row: dict[str, Any]) -> int | None:
     return None if row["status"] is None else 1
-
-
-def _unfinished_among(session: Session, job_id: str, items: Sequence[FinishedItem]) -> list[FinishedItem]:
-    wanted = {item.position: item for item in items}
-    found = select(BulkItem.position).where(
-        BulkItem.job_id == job_id, BulkItem.position.in_(list(wanted)), BulkItem.status.is_(None)
-    )
-    return [wanted[position] for position in session.scalars(found)]
-
-
-def _write_rows(session: Session, job_id: str, items: Sequence[FinishedItem], revision: int) -> None:
-    statement = (
-        update(BulkItem.__table__)  # type: ignore[arg-type]
-        .where(BulkItem.job_id == job_id, BulkItem.position == bindparam("at"))
-        .values(status=bindparam("ended_as"), outcome=bindparam("row"), revision=revision)
-    )
-    session.connection().execute(
-        statement, [{"at": item.position, "ended_as": item.status, "row": item.outcome} for item in items]
-    )
-    # What succeeded is not asked again, so the customer's data goes; unless an equal item has failed. Equal
-    # items are in one chunk, which has an index: else every item would be compared with all of the job.
-    kept = BulkItem.__table__.alias("kept")
-    needed = exists().where(
-        kept.c.job_id == job_id,
-        kept.c.chunk == BulkItem.chunk,
-        kept.c.leader == BulkItem.position,
-        or_(kept.c.status.is_(None), kept.c.status >= 400),
-    )
-    done = [item.position for item in items if item.status < 400 and not item.duplicate]
-    if done:
-        session.execute(
-            update(BulkItem)
-            .where(BulkItem.job_id == job_id, BulkItem.position.in_(done), ~needed)
-            .values(content=None)
-            .execution_options(synchronize_session=False)
-        )
-
-
-def _count(session: Session, job_id: str, items: Sequence[FinishedItem]) -> None:
-    added = {
-        "done": len(items),
-        "succeeded": sum(item.status < 400 for item in items),
-        "failed": sum(item.status >= 400 and item.status != CANCELED_STATUS for item in items),
-        "canceled": sum(item.status == CANCELED_STATUS for item in items),
-        "cached": sum(item.cached for item in items),
-        "duplicates": sum(item.duplicate for item in items),
-        "llm_calls": sum(item.llm_calls for item in items),
-        "tokens": sum(item.tokens for item in items),
-        "cost_usd": sum(item.cost_usd or 0.0 for item in items),
-        "unpriced": sum(item.cost_usd is None for item in items),
-    }
-    values = {name: getattr(BulkJob, name) + value for name, value in added.items()}
-    session.execute(
-        update(BulkJob)
-        .where(BulkJob.job_id == job_id)
-        .values(values)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _publish(session: Session, job_id: str) -> Step | None:
-    """The counters, which also go to the job's row for those who list it."""
-    step = state_of(session, job_id)
-    if step is not None:
-        session.execute(
-            update(JobRow)
-            .where(JobRow.id == job_id)
-            .values(progress=step.counters.to_json(), partial_failure=step.counters.failed > 0)
-            .execution_options(synchronize_session=False)
-        )
-    return step
-
-
-def _step(row: BulkJob) -> Step:
-    counters = {name: getattr(row, name) for name in _COUNTED}
-    cost = None if row.unpriced else row.cost_usd
-    return Step(BulkCounters(total=row.total, cost_usd=cost, **counters), row.revision)
 
 
 def _rows(job_id: str, *, after: int, only: Only | None, unfinished: bool) -> list[ColumnElement[bool]]:

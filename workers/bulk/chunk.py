@@ -28,8 +28,10 @@ from jobs.summarization import CacheFacts
 from jobs.summarization_request import SummarizationRequest
 from storage import batches as batch_rows
 from storage import bulk as bulk_rows
+from storage import bulk_steps
 from storage.batches import NewRequest
-from storage.bulk import FinishedItem, WaitingItem
+from storage.bulk import WaitingItem
+from storage.bulk_steps import FinishedItem, Step
 from workers.base import Canceled
 from workers.bulk.dispatch import Dispatcher, announce_items
 from workers.bulk.gate import ItemTerms, JobGate, OverBudget, PutBack
@@ -340,9 +342,9 @@ class ChunkRun:
         with self._sessions.begin() as session:
             batch_rows.add_requests(session, self._chunk.job_id, requests)
 
-    def _stored(self, items: list[FinishedItem]) -> bulk_rows.Step | None:
+    def _stored(self, items: list[FinishedItem]) -> Step | None:
         with self._sessions.begin() as session:
-            return bulk_rows.finish(session, self._chunk.job_id, items)
+            return bulk_steps.finish(session, self._chunk.job_id, items)
 
 
 def _patiently(write: Callable[[], W]) -> W | None:

@@ -25,8 +25,9 @@ from jobs.states import JobState
 from jobs.store import pack
 from storage import batches as batch_rows
 from storage import bulk as bulk_rows
+from storage import bulk_steps
 from storage import jobs as job_rows
-from storage.bulk import FinishedItem, Step
+from storage.bulk_steps import FinishedItem, Step
 from workers.bulk.batch_phases import chunks_to_offer, last_chunks
 
 log = structlog.get_logger()
@@ -72,7 +73,7 @@ class Dispatcher:
         """End the job when its work is done or unwanted; else how many of its chunks may be taken now."""
         record = self.runs.get(job_id) or self._row(job_id)
         with self.sessions() as session:
-            step = bulk_rows.state_of(session, job_id)
+            step = bulk_steps.state_of(session, job_id)
         if record is None or step is None:
             return 0
         if record.state.final:
@@ -147,7 +148,7 @@ class Dispatcher:
 
     def _end(self, record: JobRecord, state: JobState) -> None:
         with self.sessions.begin() as session:
-            step = bulk_rows.end(session, record.id)
+            step = bulk_steps.end(session, record.id)
         if step is None:
             return
         if state is JobState.CANCELED:
@@ -171,7 +172,7 @@ class Dispatcher:
     def _close(self, record: JobRecord) -> None:
         """The job ended elsewhere: canceled or expired before it began."""
         with self.sessions.begin() as session:
-            bulk_rows.end(session, record.id)
+            bulk_steps.end(session, record.id)
         self.chunks.forget(record.id)
 
     def _row(self, job_id: str) -> JobRecord | None:
@@ -186,7 +187,7 @@ class Dispatcher:
         with self.sessions.begin() as session:
             items = bulk_rows.waiting_items(session, job_id, chunk)
             failed = [FinishedItem(item.position, error.status, outcome) for item in items]
-            bulk_rows.finish(session, job_id, failed)
+            bulk_steps.finish(session, job_id, failed)
         announce_items(self.events, job_id, [item.position for item in items])
 
 

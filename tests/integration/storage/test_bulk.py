@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from jobs.records import JobRecord, job_id_at, new_job_id
 from jobs.states import JobState
-from storage import bulk, jobs
-from storage.bulk import FinishedItem, NewItem
+from storage import bulk, bulk_steps, jobs
+from storage.bulk import NewItem
+from storage.bulk_steps import FinishedItem
 from storage.jobs import PromisedJob
 from storage.models import BulkItem
 
@@ -57,9 +58,9 @@ def _counting(record: JobRecord, counters: dict[str, Any]) -> JobRecord:
     return replace(record, counters=counters)
 
 
-def finish(sessions: Sessions, job_id: str, *items: FinishedItem) -> bulk.Step | None:
+def finish(sessions: Sessions, job_id: str, *items: FinishedItem) -> bulk_steps.Step | None:
     with sessions.begin() as session:
-        return bulk.finish(session, job_id, items)
+        return bulk_steps.finish(session, job_id, items)
 
 
 def positions(session: Session, job_id: str, **asked: Any) -> list[int]:
@@ -126,7 +127,7 @@ def test_nothing_is_written_after_the_end(sessions: Sessions) -> None:
     job_id = stored(sessions, [item(0), item(1)])
     finish(sessions, job_id, ok(0))
     with sessions.begin() as session:
-        ended = bulk.end(session, job_id)
+        ended = bulk_steps.end(session, job_id)
 
     late = finish(sessions, job_id, ok(1))
 
@@ -143,9 +144,9 @@ def test_nothing_is_written_after_the_end(sessions: Sessions) -> None:
 def test_end_is_the_same_when_it_is_repeated(sessions: Sessions) -> None:
     job_id = stored(sessions, [item(0)])
     with sessions.begin() as session:
-        first = bulk.end(session, job_id)
+        first = bulk_steps.end(session, job_id)
     with sessions.begin() as session:
-        second = bulk.end(session, job_id)
+        second = bulk_steps.end(session, job_id)
 
     assert first == second
 
@@ -182,7 +183,7 @@ def test_items_are_finished_without_a_look_at_other_chunks(sessions: Sessions) -
                 plans.extend(row[-1] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", first))
 
         event.listen(session.connection(), "before_cursor_execute", explain)
-        bulk.finish(session, job_id, [ok(0), ok(1, duplicate=True)])
+        bulk_steps.finish(session, job_id, [ok(0), ok(1, duplicate=True)])
 
     reads = [plan for plan in plans if plan.startswith(("SCAN", "SEARCH"))]
     assert reads
