@@ -1,4 +1,6 @@
-"""The log store alone, in its own process: `insert FOLDER COUNT`, `copy FOLDER TIMES`, `ask FOLDER PROJECT`.
+"""The log store alone, in its own process.
+
+    insert FOLDER COUNT, size FOLDER ROWS, copy FOLDER TIMES, ask FOLDER PROJECT
 
 The last line of the output is a JSON object of figures.
 """
@@ -25,6 +27,7 @@ from workers.logs.store import LogStore
 BATCH = 10_000
 REPEATS = 15
 PATIENCE_S = 60.0
+TABLES = ("logs", "logs_minute", "logs_attr_keys")
 
 
 class _Reader:
@@ -52,6 +55,16 @@ def insert(folder: str, count: int) -> dict[str, float]:
     return {"rows_per_s": count / insert_s, "parsed_per_s": count / parse_s}
 
 
+def size(folder: str, rows: int) -> dict[str, float]:
+    """Bytes a row of all tables, merged; parts that a merge has replaced stay in the folder for minutes."""
+    store = clickhouse_connect.get_client(interface="chdb", path=folder)
+    for table in TABLES:
+        store.command(f"OPTIMIZE TABLE {table} FINAL")
+    held = store.command("SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND table LIKE 'logs%'")
+    store.close()
+    return {"bytes_per_row": float(str(held)) / rows}
+
+
 def copy(folder: str, times: int) -> dict[str, float]:
     """Make each record `times` records, the others shifted within the week so that copies are not neighbours.
 
@@ -73,7 +86,7 @@ def copy(folder: str, times: int) -> dict[str, float]:
     spent = time.monotonic() - began
     # Records that arrive as they happen lie in parts of few hours. The copies lie in parts of a week each,
     # which no reader of the newest records would meet, unless they are merged.
-    for table in ("logs", "logs_minute", "logs_attr_keys"):
+    for table in TABLES:
         store.command(f"OPTIMIZE TABLE {table} FINAL")
     parts = store.command("SELECT count() FROM system.parts WHERE active AND table = 'logs'")
     store.close()
@@ -109,4 +122,4 @@ def _median_ms(store: LogStore, project: int, query: dict[str, object]) -> float
 
 if __name__ == "__main__":
     what, place, number = sys.argv[1:]
-    print(json.dumps({"insert": insert, "copy": copy, "ask": ask}[what](place, int(number))))
+    print(json.dumps({"insert": insert, "size": size, "copy": copy, "ask": ask}[what](place, int(number))))

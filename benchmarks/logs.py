@@ -50,15 +50,14 @@ def rows() -> list[Row]:
         alone = _alone(room)
         with running_stack(room / "stack") as stack:
             found, peak = _taken_in(stack, alone["rows_per_s"])
-        size = 0
+        # Before the copies, which share much of theirs.
+        size = _child("size", str(room / "stack" / "logs"), str(HTTP_ROWS + HTTP_ROWS // 10))["bytes_per_row"]
         if COPIES > 1:
-            size = _size(room / "stack" / "logs")  # copies would share much of theirs
             _child("copy", str(room / "stack" / "logs"), str(COPIES))
         with running_stack(room / "stack") as stack:
             found += _asked(stack, peak)
-        size = size or _size(room / "stack" / "logs")  # merged by now
         inside = _in_the_store(room / "stack" / "logs", stack.projects["main"])
-        return [*found, *_compared(room, found_page=inside, size=size)]
+        return [*found, *_compared(room, found_page=inside, own_bytes=size)]
 
 
 # the store alone --------------------------------------------------------------------------------------
@@ -300,8 +299,7 @@ def _load_last_hour(stack: RunningStack) -> None:
 # other engines ----------------------------------------------------------------------------------------
 
 
-def _compared(room: Path, *, found_page: dict[str, float], size: int) -> list[Row]:
-    own_bytes = size / (HTTP_ROWS + HTTP_ROWS // 10)
+def _compared(room: Path, *, found_page: dict[str, float], own_bytes: float) -> list[Row]:
     table: list[Row] = [
         (f"bytes on disk per record at {HTTP_ROWS:,}, all indexes and rollups", "", f"{own_bytes:.0f}", ""),
         (
@@ -348,10 +346,6 @@ def _ms(ask: Callable[[], object]) -> float:
         ask()
         times.append((time.perf_counter() - began) * 1000)
     return statistics.median(times[1:])
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _port(stack: RunningStack) -> int:
