@@ -11,7 +11,7 @@ import redis.asyncio
 from cache import keys
 from cache.connection import cache_client
 from cache.keys import SummaryKey
-from cache.summaries import Hit, Negative, RememberedFailure
+from cache.summaries import Hit, Negative, RememberedFailure, Sought
 from jobs.errors import Unavailable, UpstreamBadAnswer
 from tests.integration.cache.support import BUDGET, KEY, MakeCache, Model, Server, ask, generation
 
@@ -52,6 +52,29 @@ async def test_peek_sees_what_was_stored(make_cache: MakeCache) -> None:
     assert isinstance(hit, Hit)
     assert not hit.stale
     assert hit.entry.generation == generation("answer 1")
+
+
+async def test_many_are_looked_up_at_once_in_order(make_cache: MakeCache) -> None:
+    cache, model = make_cache(), Model()
+    other, failing = replace(KEY, entity_id="other"), replace(KEY, entity_id="failing")
+    await ask(cache, model)
+    await ask(cache, model, key=other)
+    with pytest.raises(UpstreamBadAnswer):
+        await ask(cache, Model([UpstreamBadAnswer("No.", code="llm_refused")]), key=failing)
+
+    found = await cache.peek_all(
+        [
+            Sought(other, FP, BUDGET),
+            Sought(replace(KEY, entity_id="unknown"), FP, BUDGET),
+            Sought(failing, FP, BUDGET),
+            Sought(KEY, keys.content_fp("changed"), BUDGET),
+            Sought(KEY, FP, BUDGET),
+        ]
+    )
+
+    assert [type(one) for one in found] == [Hit, type(None), Negative, type(None), Hit]
+    titles = [one.entry.generation.summary.title for one in found if isinstance(one, Hit)]
+    assert titles == ["answer 2", "answer 1"]
 
 
 async def test_other_content_is_a_miss(make_cache: MakeCache) -> None:
