@@ -15,10 +15,10 @@ from sqlalchemy import func, select
 
 from storage.models import BulkBatch, BulkRequest, LedgerEntry
 from storage.session import make_engine
+from tests.e2e.bulks import accepted, ended, line, noted_since, post, rows_of, run, until
 from tests.e2e.listening import listen
 from tests.e2e.payloads import event
 from tests.e2e.provider import Provider, provider, provider_settings
-from tests.e2e.test_bulk import accepted, ended, line, noted_since, post, rows_of, run, until
 from tests.running import RunningStack
 
 POLL = "1"
