@@ -59,7 +59,7 @@ class KeyRing:
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
-        self._callers: _Memory[str, projects.KeyRow] = _Memory()
+        self._callers: _Memory[str, _KnownKey] = _Memory()
         self._projects: _Memory[int, ProjectFacts] = _Memory()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -70,14 +70,15 @@ class KeyRing:
             NotAuthenticated: no header, another scheme, or a key that is unknown, expired or revoked.
         """
         key = _presented_key(authorization)
-        if not well_formed(key):
-            raise _refused()
-        row, fresh = await self._callers.get(hash_key(key), lambda: self._find_key(key))
-        if row is None or not row.valid_at(datetime.now(UTC)):
+        name = hash_key(key)
+        known, fresh = self._callers.known(name), False
+        if known is None and well_formed(key):
+            known, fresh = await self._callers.get(name, lambda: self._find_key(key))
+        if known is None or not known.row.valid_at(datetime.now(UTC)):
             raise _refused()
         if fresh:
-            self._note_use(row)
-        return Caller(row.id, row.user_id, frozenset(row.scopes), row.projects)
+            self._note_use(known.row)
+        return known.caller
 
     async def project(self, caller: Caller, text: str) -> ProjectFacts:
         """The project with this id, when it exists (404) and the caller may use it (403)."""
@@ -95,9 +96,12 @@ class KeyRing:
         """A flag was set here: this process need not wait to see it."""
         self._projects.forget(number)
 
-    def _find_key(self, key: str) -> projects.KeyRow | None:
+    def _find_key(self, key: str) -> _KnownKey | None:
         with self._sessions() as session:
-            return projects.find_key(session, key)
+            row = projects.find_key(session, key)
+        if row is None:
+            return None
+        return _KnownKey(row, Caller(row.id, row.user_id, frozenset(row.scopes), row.projects))
 
     def _find_project(self, number: int) -> ProjectFacts | None:
         with self._sessions() as session:
@@ -126,6 +130,12 @@ class KeyRing:
             projects.touch_key(session, key_id, now=now)
 
 
+@dataclass(frozen=True, slots=True)
+class _KnownKey:
+    row: projects.KeyRow
+    caller: Caller
+
+
 class _Memory(Generic[K, V]):
     """What was found lately. Only what exists is remembered, so a new key works at once."""
 
@@ -134,15 +144,20 @@ class _Memory(Generic[K, V]):
 
     async def get(self, name: K, find: Callable[[], V | None]) -> tuple[V | None, bool]:
         """The value, and whether it was looked up just now; `find` runs in a thread."""
-        known = self._found.get(name)
-        if known is not None and known[0] > time.monotonic():
-            return known[1], False
+        known = self.known(name)
+        if known is not None:
+            return known, False
         value = await asyncio.to_thread(find)
         if value is not None:
             if len(self._found) >= REMEMBERED_MOST:
                 self._found.clear()
             self._found[name] = (time.monotonic() + REMEMBERED_S, value)
         return value, True
+
+    def known(self, name: K) -> V | None:
+        """The value, if it was found lately."""
+        found = self._found.get(name)
+        return found[1] if found is not None and found[0] > time.monotonic() else None
 
     def forget(self, name: K) -> None:
         self._found.pop(name, None)
