@@ -78,15 +78,16 @@ async def once(
     services: Services,
     access: Access,
     *,
-    body_digest: str,
+    body: bytes,
     act: Act,
     turn: Turn | None = None,
 ) -> Response:
     """Act, and remember the answer under the request's key; or answer as the first use of it was answered.
 
-    Without a key it only acts. `act` does all of the work, from the look into the cache on, and is not called
-    for a repeat. It marks its turn when there is a job, which then has the turn's id. `turn` is given by a
-    route that needs that id before the body is read.
+    Without a key it only acts. Two requests are the same if their `body` is; what a route reads elsewhere, it
+    adds to it. `act` does all of the work, from the look into the cache on, and is not called for a repeat.
+    It marks its turn when there is a job, which then has the turn's id. `turn` is given by a route that
+    needs that id before the body is read.
 
     Raises:
         InvalidRequest: the key has the wrong form.
@@ -98,6 +99,7 @@ async def once(
     if key is None:
         return await act(turn)
     turn.alone = True
+    body_digest = await digest_of(body)
     use = Use(
         uses.id_of(
             project_id=access.project.id, user_id=access.caller.user_id, path=_path_of(request), key=key

@@ -16,7 +16,7 @@ from api_shim.answering import Turn, job_response, live_job, preference_of
 from api_shim.dependencies import Access, Services, services_of
 from api_shim.documents.bulk import BULK_DOCS, RESULTS_DOCS, RETRY_DOCS
 from api_shim.errors import json_response
-from api_shim.idempotency import digest_of, idempotency_key_of, once
+from api_shim.idempotency import idempotency_key_of, once
 from api_shim.intake import Intake, TakenIn
 from api_shim.pagination import page_body, page_request
 from api_shim.results import Rows, RowsAsked, stream_response, wants_page
@@ -73,9 +73,9 @@ async def create_bulk(request: Request) -> Response:
         return job_response(job, access.base_url, status=202, headers={"Vary": "Prefer", **applied})
 
     # Options are in the query; with others it is another request.
-    digest = await digest_of(f"{taken.digest}?{request.url.query}".encode())
+    sent = f"{taken.digest}?{request.url.query}".encode()
     try:
-        return await once(request, services, access, body_digest=digest, act=act, turn=turn)
+        return await once(request, services, access, body=sent, act=act, turn=turn)
     finally:
         if not turn.has_job:  # refused, or a repeat: the first upload has these items
             await asyncio.shield(intake.forget())
@@ -127,7 +127,7 @@ async def retry_job(request: Request, job_id: str, access: InProject) -> Respons
         turn.has_job = True
         return job_response(await live_job(services, new_id) or record, access.base_url, status=202)
 
-    return await once(request, services, access, body_digest=await digest_of(b""), act=act)
+    return await once(request, services, access, body=b"", act=act)
 
 
 async def _bulk_job(

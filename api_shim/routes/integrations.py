@@ -33,7 +33,7 @@ from api_shim.documents.integrations import (
     PHONE_NUMBERS_DOCS,
 )
 from api_shim.errors import json_response
-from api_shim.idempotency import digest_of, once
+from api_shim.idempotency import once
 from api_shim.pagination import page_body, page_request
 from api_shim.preparation import parse
 from cache.keys import phone_numbers_key
@@ -105,7 +105,7 @@ async def create_integration(request: Request, access: Writing) -> Response:
             work = connect_work(services, access.project.id, TWILIO, wanted.secrets())
         return await answer(request, services, access, work, turn)
 
-    return await once(request, services, access, body_digest=await digest_of(raw), act=act)
+    return await once(request, services, access, body=raw, act=act)
 
 
 @router.get("/authorize/", status_code=302, response_class=Response, openapi_extra=AUTHORIZE_DOCS)

@@ -17,7 +17,7 @@ from api_shim.answering import Turn, Work, answer, preference_of, result_respons
 from api_shim.bodies import BodyLimits, read_json_body
 from api_shim.dependencies import Access, Services, access_to, services_of
 from api_shim.documents import logs as documents
-from api_shim.idempotency import digest_of, once
+from api_shim.idempotency import once
 from api_shim.log_uploads import media_type_of, pack_upload, read_upload_body
 from api_shim.preparation import parse
 from api_shim.sparklines import counted_ahead
@@ -159,8 +159,7 @@ async def _ask(
     if not raw:  # a GET; an empty body counts as `{}`
         return await act(Turn())
     # What is in the address counts as well: it says in which form the answer is wanted.
-    digest = await digest_of(raw + request.scope["query_string"])
-    return await once(request, services, access, body_digest=digest, act=act)
+    return await once(request, services, access, body=raw + request.scope["query_string"], act=act)
 
 
 async def _counted_ahead(
@@ -174,6 +173,8 @@ async def _counted_ahead(
 
 def _options(request: Request) -> Options:
     """What a POST says in its address."""
+    if not request.scope["query_string"]:
+        return {"fresh": False, "as_object": False}
     params = request.query_params
     shape = choice(params.get("shape"), ("list", "object"), attr="shape")
     return {"fresh": flag(params.get("fresh"), attr="fresh"), "as_object": shape == "object"}

@@ -9,7 +9,7 @@ from api_shim.answering import Turn, Work, answer
 from api_shim.bodies import read_json_body
 from api_shim.dependencies import access_to, services_of
 from api_shim.documents.max_tools import INSIGHT_DOCS
-from api_shim.idempotency import digest_of, once
+from api_shim.idempotency import once
 from api_shim.preparation import parse
 from api_shim.throttling import Bucket
 from jobs.insight import parse_insight
@@ -30,7 +30,7 @@ async def create_and_query_insight(request: Request) -> Response:
         work = Work(INSIGHT, await services.preparer.pack(raw))
         return await answer(request, services, access, work, turn)
 
-    return await once(request, services, access, body_digest=await digest_of(raw), act=act)
+    return await once(request, services, access, body=raw, act=act)
 
 
 def _check(raw: bytes) -> None:

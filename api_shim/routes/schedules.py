@@ -24,7 +24,7 @@ from api_shim.documents.schedules import (
     SCHEDULE_RUN_DOCS,
 )
 from api_shim.errors import json_response
-from api_shim.idempotency import digest_of, once
+from api_shim.idempotency import once
 from api_shim.pagination import page_body, page_request
 from api_shim.preparation import parse
 from jobs.errors import NotFound
@@ -77,7 +77,7 @@ async def create_schedule(request: Request, access: Writing) -> Response:
     async def act(_turn: Turn) -> Response:
         return json_response(await _in_transaction(services, write), status=201)
 
-    return await once(request, services, access, body_digest=await digest_of(raw), act=act)
+    return await once(request, services, access, body=raw, act=act)
 
 
 @router.get("/{schedule_id}/", openapi_extra=SCHEDULE_DOCS)
@@ -139,7 +139,7 @@ async def run_schedule(request: Request, schedule_id: str, access: Writing) -> R
         )
         return job_response(record, access.base_url, status=202)
 
-    return await once(request, services, access, body_digest=await digest_of(b""), act=act)
+    return await once(request, services, access, body=b"", act=act)
 
 
 def _new_run(

@@ -16,7 +16,7 @@ from api_shim.bodies import read_json_body
 from api_shim.dependencies import Access, Services, access_to, in_project, services_of, throttle
 from api_shim.documents.summarization import BATCH_CHECK_DOCS, INVALIDATE_DOCS, SUMMARIZATION_DOCS
 from api_shim.errors import json_response
-from api_shim.idempotency import digest_of, once
+from api_shim.idempotency import once
 from api_shim.preparation import PreparedSummary, parse, prepare_summarization
 from api_shim.throttling import Bucket
 from cache.keys import content_fp, summary_key
@@ -76,7 +76,7 @@ async def create_summarization(request: Request) -> Response:
         work = _work(access, prepared, await services.preparer.pack(raw), arrived)
         return await answer(request, services, access, work, turn)
 
-    return await once(request, services, access, body_digest=await digest_of(raw), act=act)
+    return await once(request, services, access, body=raw, act=act)
 
 
 @router.post("/batch_check/", openapi_extra=BATCH_CHECK_DOCS)

@@ -9,7 +9,7 @@ from api_shim.answering import Turn, Work, answer, preference_of, result_respons
 from api_shim.bodies import read_json_body
 from api_shim.dependencies import access_to, services_of
 from api_shim.documents.text_repr import TEXT_REPR_DOCS
-from api_shim.idempotency import digest_of, once
+from api_shim.idempotency import once
 from api_shim.preparation import prepare_text_repr
 from api_shim.throttling import Bucket
 from cache.keys import text_key
@@ -43,4 +43,4 @@ async def create_text_repr(request: Request) -> Response:
         work = Work(TEXT_REPR, await services.preparer.pack(raw))
         return await answer(request, services, access, work, turn)
 
-    return await once(request, services, access, body_digest=await digest_of(raw), act=act)
+    return await once(request, services, access, body=raw, act=act)

@@ -27,7 +27,7 @@ from api_shim.documents.webhooks import (
     WEBHOOK_ROTATE_DOCS,
 )
 from api_shim.errors import json_response
-from api_shim.idempotency import digest_of, once
+from api_shim.idempotency import once
 from api_shim.pagination import page_body, page_request
 from api_shim.preparation import parse
 from jobs.addresses import BadAddress, allowed, target_of
@@ -93,7 +93,7 @@ async def create_webhook(request: Request, access: Writing) -> Response:
         await _in_session(services, lambda session: session.add(hook))
         return json_response({**_public(hook), "secret": secret}, status=201)
 
-    return await once(request, services, access, body_digest=await digest_of(raw), act=act)
+    return await once(request, services, access, body=raw, act=act)
 
 
 @router.get("/{webhook_id}/", openapi_extra=WEBHOOK_DOCS)
