@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from cache.entries import Undecodable, compress, decompress
-from cache.sparklines import KEPT_DECODED_BYTES, MAX_PLAIN_BYTES, Stored, bounds_us, whole_buckets
+from cache.sparklines import KEPT_DECODED_BYTES, MAX_PLAIN_BYTES, Stored
 from jobs.json_text import JsonSyntaxError, dump_json, load_json
 from jobs.log_models import SparklineQuery
 from jobs.sparklines import Row
@@ -77,7 +77,7 @@ class Place:
 
 def slide_from(query: SparklineQuery, stored: Stored) -> Slide | None:
     """The longest slide of this range over the stored rows; None when they hold none of its buckets."""
-    first, last = bounds_us(query)
+    first, last = query.bounds_us
     start_s, end_s = _middle(query, stored)
     if start_s >= end_s:
         return None
@@ -91,7 +91,7 @@ def start_after(slide: Slide, stored: Stored, width_s: int) -> int:
 
 def place_in(query: SparklineQuery, stored: Stored, edges: Edges) -> Place | None:
     """None when the edges do not serve this range."""
-    slide, (first, last) = edges.slide, bounds_us(query)
+    slide, (first, last) = edges.slide, query.bounds_us
     start_s, end_s = _middle(query, stored)
     inside = slide.first_low <= first <= slide.first_high and slide.last_low <= last <= slide.last_high
     if not inside or edges.stored_at != stored.stored_at or end_s != slide.end_s or start_s > end_s:
@@ -148,7 +148,7 @@ def _decoded(raw: bytes) -> Edges | None:
 
 def _middle(query: SparklineQuery, stored: Stored) -> tuple[int, int]:
     """From where to before where the range takes stored buckets, in UNIX seconds."""
-    start, end = whole_buckets(query)
+    start, end = query.whole_buckets
     return max(start, stored.start), min(end, stored.end)
 
 

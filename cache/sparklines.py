@@ -15,7 +15,6 @@ from typing import Any, Final, cast
 
 from cache.entries import Undecodable, compress, decompress
 from jobs.json_text import JsonSyntaxError, dump_json, load_json
-from jobs.log_dates import micros
 from jobs.log_models import SparklineQuery
 from jobs.log_normal import depends_on_now
 from jobs.logs import filters_key
@@ -74,7 +73,7 @@ def sparkline_key(project_id: int, query: SparklineQuery) -> str | None:
 
 def closed_buckets(query: SparklineQuery, *, now_us: int) -> tuple[int, int] | None:
     """Start and end (UNIX seconds) of the range's whole buckets whose time is over; None: there are none."""
-    start, end = whole_buckets(query)
+    start, end = query.whole_buckets
     end = min(end, (now_us // 1_000_000 - SETTLE_S) // query.width_s * query.width_s)
     return (start, end) if start < end else None
 
@@ -83,8 +82,8 @@ def plan(query: SparklineQuery, stored: Stored | None, *, now: float) -> Plan | 
     """How to answer with stored rows; None when they are of no use."""
     if stored is None or not stored.fresh(now):
         return None
-    first, last = bounds_us(query)
-    start, end = whole_buckets(query)
+    first, last = query.bounds_us
+    start, end = query.whole_buckets
     start, end = max(start, stored.start), min(end, stored.end)
     if start >= end:
         return None
@@ -123,14 +122,3 @@ def _decoded(raw: bytes) -> Stored | None:
         return Stored(float(stored_at), float(period_s), int(start), int(end), found)
     except (Undecodable, JsonSyntaxError, TypeError, ValueError):
         return None
-
-
-def bounds_us(query: SparklineQuery) -> tuple[int, int]:
-    return micros(query.date_from), micros(query.range.date_to)
-
-
-def whole_buckets(query: SparklineQuery) -> tuple[int, int]:
-    """Start of the first and end of the last bucket that lie in the range as a whole, in UNIX seconds."""
-    first, last = bounds_us(query)
-    width_us = query.width_s * 1_000_000
-    return -(-first // width_us) * query.width_s, (last + 1) // width_us * query.width_s

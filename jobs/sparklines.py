@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from jobs.log_dates import iso_z, micros
@@ -40,9 +41,9 @@ class Frame:
 
     @classmethod
     def of(cls, query: SparklineQuery) -> Frame:
-        width = query.width_s
-        first = micros(query.date_from) // 1_000_000 // width * width
-        last = (micros(query.range.date_to) - 1_000_000) // 1_000_000 // width * width
+        width, (first_us, last_us) = query.width_s, query.bounds_us
+        first = first_us // 1_000_000 // width * width
+        last = (last_us - 1_000_000) // 1_000_000 // width * width
         return cls(query.breakdown, query.rank, width, first, max(first, last))
 
 
@@ -51,13 +52,18 @@ def answer_rows(frame: Frame, counted: Iterable[Row]) -> list[dict[str, object]]
     rows = _filled(frame, _folded(frame, _added_up(counted)))
     return [
         {
-            "time": iso_z(datetime.fromtimestamp(max(start, _YEAR_1), UTC)),
+            "time": _time_of(start),
             frame.breakdown: value,
             "count": count,
             "bytes_uncompressed": size,
         }
         for start, value, count, size in sorted(rows)
     ]
+
+
+@lru_cache(maxsize=8192)  # a bucket has a row for each value, and comes again in the next answer
+def _time_of(start: int) -> str:
+    return iso_z(datetime.fromtimestamp(max(start, _YEAR_1), UTC))
 
 
 def sparkline_headers(query: SparklineQuery, *, source: str) -> dict[str, str]:
