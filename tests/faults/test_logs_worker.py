@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.e2e.logs_support import ALL_TIME, counted, lines_of, listed
 from tests.faults.conftest import StartStack
@@ -72,6 +73,7 @@ def hash_of(name: str) -> int:
     return sum(ord(char) * (place + 1) for place, char in enumerate(name))
 
 
+@pytest.mark.timeout(60 + 30 * KILLS)  # each kill waits for the next worker
 def test_no_record_is_lost_or_doubled_by_kill_9(start_stack: StartStack) -> None:
     stack = start_stack(EMBEDDED)
     done = threading.Event()
