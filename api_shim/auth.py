@@ -132,6 +132,8 @@ class KeyRing:
 
 @dataclass(frozen=True, slots=True)
 class _KnownKey:
+    """A key's row, to see whether it is still valid, and the caller that it makes."""
+
     row: projects.KeyRow
     caller: Caller
 

@@ -67,11 +67,11 @@ class SparklineQuery:
     breakdown: Breakdown = "severity"
     rank: Rank = "count"
 
-    # Kept: an answer from what was counted ahead asks for them several times, and takes little else.
-
     @property
     def date_from(self) -> datetime:
         return self.range.start
+
+    # These are kept: an answer from what was counted ahead asks for them several times, and takes little else.
 
     @cached_property
     def bounds_us(self) -> tuple[int, int]:
