@@ -71,7 +71,7 @@ class SparklineQuery:
     def date_from(self) -> datetime:
         return self.range.start
 
-    # These are kept: an answer from what was counted ahead asks for them several times, and takes little else.
+    # Kept: an answer from what was counted ahead asks for them several times, and takes little else.
 
     @cached_property
     def bounds_us(self) -> tuple[int, int]:
