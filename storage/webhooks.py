@@ -73,6 +73,8 @@ def tell_of_jobs(session: Session, records: Sequence[JobRecord], *, base_url: st
     """Deliveries for those of the jobs that have ended, each once however often it is told; how many."""
     ended = [record for record in records if record.state.final]
     hooks = _enabled(session, {record.project_id for record in ended})
+    if not hooks:
+        return 0
     rows = []
     for record in ended:
         event, body = job_message(record, base_url)

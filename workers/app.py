@@ -24,7 +24,7 @@ from config.settings import SettingsError, load_settings
 from jobs.broker import make_celery
 from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, LOGS_QUEUE, MAINTENANCE_QUEUE
 from storage.secrets import open_vault
-from workers import one_client, reconnect
+from workers import taken_messages
 from workers.deliveries import WebhookSender
 from workers.recorder import Recorder
 from workers.resources import close_process_resources, process_resources
@@ -51,8 +51,7 @@ app.conf.update(
         logs_retention_days=settings.logs_retention_days,
     ),
 )
-one_client.install(app)
-reconnect.install(app)
+taken_messages.install(app)
 
 
 @setup_logging.connect
