@@ -30,7 +30,7 @@ from workers.llm.wire import Profile, exhausted_for_s, request_fields
 
 logger = logging.getLogger(__name__)
 
-CHAT = "/chat/completions"
+CHAT = b"chat/completions"
 LEAST_ATTEMPT_S = 0.05
 LONGEST_PAUSE_S = 60.0
 
@@ -96,6 +96,8 @@ class OpenAIChat:
         self.price = price
         # The SDK's request without its walk over messages and schema, which takes as long as the rest.
         self._post: Callable[..., Awaitable[httpx2.Response]] = client.post
+        # Joined once: the SDK would take the base address apart for each call.
+        self._address = str(client.base_url.copy_with(raw_path=client.base_url.raw_path + CHAT))
         self._background = BackgroundCalls(client, sleep=sleep)
         self._recoverable = recoverable
         self._book = book
@@ -255,7 +257,7 @@ class OpenAIChat:
         fields = self._fields(question, request_fields)
         # The transport's read timeout starts again with each piece; this one covers the attempt.
         async with asyncio.timeout(timeout_s):
-            return await self._post(CHAT, cast_to=httpx2.Response, content=orjson.dumps(fields))
+            return await self._post(self._address, cast_to=httpx2.Response, content=orjson.dumps(fields))
 
     async def _call_in_background(self, question: Question[T], journal: Journal, timeout_s: float) -> Body:
         """The id is journaled before anything is waited for. Only a cancellation leaves `running` set."""
