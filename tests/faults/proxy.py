@@ -39,9 +39,10 @@ class Wire:
         with self._lock:
             self._open = not stay
             broken, self._pairs = self._pairs, set()
+        # Only shut down here: the thread that passes bytes on wakes, and closes what it alone waits for.
         for pair in broken:
             for end in pair:
-                _break(end)
+                _shut(end)
 
     def mend(self) -> None:
         with self._lock:
@@ -80,7 +81,7 @@ class Wire:
                         if not data:
                             return
                         key.data.sendall(data)
-            except (OSError, ValueError):
+            except OSError:
                 return
             finally:
                 with self._lock:
@@ -89,7 +90,11 @@ class Wire:
                     _break(end)
 
 
-def _break(end: socket.socket) -> None:
+def _shut(end: socket.socket) -> None:
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
+
+
+def _break(end: socket.socket) -> None:
+    _shut(end)
     end.close()
