@@ -21,9 +21,9 @@ from jobs.errors import ValidationFailed
 from jobs.integrations import STATE_S, OAuthConnect, connect_scope, invalid_state
 from jobs.json_text import dump_json
 from jobs.kinds import CONNECT
+from jobs.packing import pack
 from jobs.queue import queue_unavailable
 from jobs.records import format_time
-from jobs.store import pack
 from storage.secrets import Unreadable
 
 COOKIE: Final = "tg_oauth_state"

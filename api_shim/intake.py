@@ -29,7 +29,7 @@ from jobs.bulk import (
 )
 from jobs.errors import InvalidRequest, RequestTooLarge, TracegistError
 from jobs.fields import Fields, object_body
-from jobs.store import pack
+from jobs.packing import pack
 from storage import bulk as bulk_rows
 from storage.bulk import NewItem
 

@@ -21,7 +21,7 @@ from cache.keys import content_fp
 from jobs.bulk import BulkItem, ItemRules, parse_item
 from jobs.errors import Unavailable
 from jobs.json_text import JsonSyntaxError, load_json
-from jobs.store import pack
+from jobs.packing import pack
 from jobs.summarization_request import SummarizationRequest, parse_summarization
 from jobs.text_repr import TextReprRequest, parse_text_repr
 

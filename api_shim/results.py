@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 from api_shim.uploads import NDJSON
 from jobs.bulk import CANCELED_OUTCOME, row_line
 from jobs.errors import ValidationFailed
-from jobs.store import unpack
+from jobs.packing import unpack
 from storage import bulk as bulk_rows
 from storage.bulk import BulkRow, Only
 

@@ -14,10 +14,10 @@ import zstandard
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.json_text import JsonSyntaxError, dump_json, load_json
+from jobs.packing import pack
 from jobs.summarization import Generation
 
 VERSION = b"\x01"
-LEVEL = 3
 MAX_STORED_BYTES = 262_144
 MAX_PLAIN_BYTES = 16_777_216
 KEPT_DECODED_BYTES: Final = 16_384
@@ -84,8 +84,8 @@ def _decode_exact(plain: bytes) -> Entry:
 
 
 def compress(plain: bytes) -> bytes:
-    """Version byte and one zstd frame. Contexts are not shared: they are not safe between threads."""
-    return VERSION + zstandard.ZstdCompressor(level=LEVEL).compress(plain)
+    """Version byte and one zstd frame."""
+    return VERSION + pack(plain)
 
 
 def decompress(raw: bytes, *, max_bytes: int) -> bytes:

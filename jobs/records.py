@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Self
 
+import orjson
+
 from jobs.bulk_progress import bulk_progress
 from jobs.json_text import dump_json, load_json
 from jobs.states import JobState
@@ -83,9 +85,11 @@ class JobRecord:
 
     def to_hash(self) -> dict[str, bytes]:
         """The fields of the Redis hash; absent means null."""
-        return {
-            name: _encode(value) for name in _NAMES.values() if (value := getattr(self, name)) is not None
-        }
+        values = {name: value for name in _NAMES.values() if (value := getattr(self, name)) is not None}
+        try:
+            return dict(zip(values, map(orjson.dumps, values.values()), strict=True))
+        except (TypeError, ValueError):  # a lone surrogate in a caller's words
+            return {name: dump_json(value) for name, value in values.items()}
 
     @classmethod
     def from_hash(cls, raw: Mapping[bytes, bytes]) -> Self | None:
@@ -165,7 +169,3 @@ class JobResult:
 
 
 _NAMES = {item.name.encode(): item.name for item in fields(JobRecord)}
-
-
-def _encode(value: object) -> bytes:
-    return dump_json(str(value) if isinstance(value, JobState) else value)

@@ -15,9 +15,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from jobs import scripts
+from jobs.packing import pack, unpack
 from jobs.records import JobRecord, JobResult
 from jobs.states import JobState
-from jobs.store import LIVE_TTL_S, finish_call, flat, pack, unpack
+from jobs.store import LIVE_TTL_S, finish_call, flat
 
 
 @dataclass(slots=True)

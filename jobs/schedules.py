@@ -16,8 +16,8 @@ from jobs.fields import SURROGATE, Fields
 from jobs.kinds import LOGS_SPARKLINE, JobKind
 from jobs.log_payloads import question
 from jobs.logs import parse_sparkline
+from jobs.packing import pack
 from jobs.records import JobRecord, new_id, new_job_id
-from jobs.store import pack
 
 MAX_NAME: Final = 100
 MAX_CRON: Final = 256

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import zstandard
 from redis.asyncio import Redis
 
 from jobs import event_scripts, scripts
 from jobs.envelopes import broker_list
 from jobs.json_text import dump_json
 from jobs.kinds import JOB_KINDS
+from jobs.packing import unpack
 from jobs.records import JobRecord, JobResult
 from jobs.states import JobState
 
@@ -33,16 +33,6 @@ class Submitted:
 
     outcome: Literal["queued", "joined", "full", "no_worker"]
     job_id: str
-
-
-def pack(content: bytes) -> bytes:
-    """Compress what travels through the store; requests and results shrink several times."""
-    return zstandard.compress(content, 3)
-
-
-def unpack(blob: bytes) -> bytes:
-    # What was packed piece by piece does not say its size in front, which `decompress` asks for.
-    return zstandard.ZstdDecompressor().decompressobj().decompress(blob)
 
 
 class JobStore:

@@ -28,9 +28,9 @@ from jobs.bulk_progress import BulkCounters
 from jobs.errors import Conflict, Gone, NotFound, TracegistError
 from jobs.json_text import load_json
 from jobs.kinds import SUMMARIZATION_BULK
+from jobs.packing import pack
 from jobs.queue import queue_unavailable
 from jobs.records import JobRecord
-from jobs.store import pack
 from storage import bulk as bulk_rows
 from storage import jobs as job_rows
 from storage.bulk import NewItem

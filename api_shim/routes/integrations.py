@@ -44,10 +44,10 @@ from jobs.fields import Fields
 from jobs.integrations import INTEGRATION_KINDS, TWILIO, OAuthConnect, parse_connect, secret_unreadable
 from jobs.json_text import dump_json
 from jobs.kinds import MAINTENANCE_QUEUE, PHONE_NUMBERS, REVOKE_TOKENS
+from jobs.packing import pack
 from jobs.records import JobResult
 from jobs.redirects import check_next
 from jobs.scripts import flight_key
-from jobs.store import pack
 from storage import integrations
 from storage.integrations import Connected
 from storage.models import Integration

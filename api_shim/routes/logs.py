@@ -50,8 +50,8 @@ from jobs.logs import (
     parse_sparkline,
     parse_values,
 )
+from jobs.packing import pack
 from jobs.records import JobResult
-from jobs.store import pack
 
 router = APIRouter(prefix="/logs", tags=["logs"])
 

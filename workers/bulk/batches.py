@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from cache.spend import BatchSpend
 from jobs.bulk import BulkOptions
+from jobs.packing import pack, unpack
 from jobs.runs import RunStore
-from jobs.store import pack, unpack
 from storage import batches as rows
 from storage import bulk as bulk_rows
 from storage import ledger

@@ -23,7 +23,7 @@ from jobs.bulk import error_outcome, read_ask, row_outcome
 from jobs.chunks import Chunk
 from jobs.errors import InternalError, TracegistError
 from jobs.json_text import load_json
-from jobs.store import pack, unpack
+from jobs.packing import pack, unpack
 from jobs.summarization import CacheFacts
 from jobs.summarization_request import SummarizationRequest
 from storage import batches as batch_rows

@@ -19,10 +19,10 @@ from jobs.chunks import Chunk, ChunksOf, ChunkStore
 from jobs.errors import Unavailable
 from jobs.events import EventPublisher
 from jobs.json_text import dump_json
+from jobs.packing import pack
 from jobs.records import JobRecord, JobResult
 from jobs.runs import RunStore
 from jobs.states import JobState
-from jobs.store import pack
 from storage import batches as batch_rows
 from storage import bulk as bulk_rows
 from storage import bulk_steps

@@ -16,10 +16,11 @@ from jobs import event_scripts
 from jobs.event_feed import EventFeed
 from jobs.events import AsyncEventPublisher, EventPublisher
 from jobs.json_text import load_json
+from jobs.packing import pack
 from jobs.records import JobRecord
 from jobs.runs import RunStore
 from jobs.states import JobState
-from jobs.store import JobStore, pack
+from jobs.store import JobStore
 from tests.integration.cache.support import Server
 from tests.integration.jobs.support import PAYLOAD, RESULT, end_lease, new_record, started
 

@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from jobs import scripts
+from jobs.packing import pack
 from jobs.records import JobRecord
 from jobs.runs import NotStarted, RunStore
 from jobs.states import JobState
-from jobs.store import JobStore, pack
+from jobs.store import JobStore
 from storage import jobs as job_rows
 from tests.integration.jobs.support import (
     PAYLOAD,

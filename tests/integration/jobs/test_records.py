@@ -8,10 +8,11 @@ import pytest
 import redis
 
 from jobs import scripts
+from jobs.packing import pack
 from jobs.records import JobRecord, JobResult
 from jobs.runs import NotStarted, Run, RunStore
 from jobs.states import JobState
-from jobs.store import JobStore, Submitted, pack
+from jobs.store import JobStore, Submitted
 from tests.integration.jobs.support import PAYLOAD, RESULT, end_lease, new_record, started
 
 pytestmark = pytest.mark.anyio

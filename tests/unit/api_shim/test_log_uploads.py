@@ -10,7 +10,7 @@ import pytest
 from api_shim.log_uploads import otlp_form, pack_upload
 from jobs.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 from jobs.log_payloads import MAX_UPLOAD_BYTES, Upload, read_upload
-from jobs.store import unpack
+from jobs.packing import unpack
 
 pytestmark = pytest.mark.anyio
 
