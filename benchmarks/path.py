@@ -266,24 +266,28 @@ async def _summary_rows(folder: Path) -> list[Row]:
 
 
 async def _many(stack: RunningStack) -> list[Row]:
+    """A burst, of which the beginning and the end take a good part, and a run four times as long."""
     await _post_all(stack, [_summary_request(f"warm-{i}") for i in range(CONCURRENCY)])
-    before = {name: cpu_ms(pid) for name, pid in stack.children().items()}
-    bodies = [_summary_request(uuid.uuid4().hex) for _ in range(SUMMARIES)]
-    statuses, took = await _post_all(stack, bodies)
-    spent = {name: cpu_ms(pid) - before[name] for name, pid in stack.children().items()}
-    assert statuses == [200] * SUMMARIES, set(statuses)
-    ideal = SUMMARIES * LATENCY_MS / 1000 / CONCURRENCY
+    burst, spent = await _of_ideal(stack, SUMMARIES)
+    longer, _ = await _of_ideal(stack, 4 * SUMMARIES)
     what = f"{SUMMARIES} summaries through HTTP, model at {LATENCY_MS} ms, one worker process"
+    against = f"ideal at concurrency {CONCURRENCY}"
     parts = ("worker:llm", "shim", "valkey", "worker:maintenance")
     return [
-        (what, f"ideal at concurrency {CONCURRENCY}", f"{ideal / took:.2f} of it", ">= 0.90"),
-        (
-            "CPU a summary, ms",
-            ", ".join(parts),
-            ", ".join(f"{spent[name] / SUMMARIES:.1f}" for name in parts),
-            "",
-        ),
+        (what, against, f"{burst:.2f} of it", ">= 0.90"),
+        ("CPU a summary, ms", ", ".join(parts), ", ".join(f"{spent[name]:.1f}" for name in parts), ""),
+        (f"{4 * SUMMARIES:,} summaries likewise", against, f"{longer:.2f} of it", ""),
     ]
+
+
+async def _of_ideal(stack: RunningStack, count: int) -> tuple[float, dict[str, float]]:
+    """The share of the ideal rate that so many summaries reach, and each process's CPU for one in ms."""
+    before = {name: cpu_ms(pid) for name, pid in stack.children().items()}
+    bodies = [_summary_request(uuid.uuid4().hex) for _ in range(count)]
+    statuses, took = await _post_all(stack, bodies)
+    spent = {name: (cpu_ms(pid) - before[name]) / count for name, pid in stack.children().items()}
+    assert statuses == [200] * count, set(statuses)
+    return count * LATENCY_MS / 1000 / CONCURRENCY / took, spent
 
 
 async def _identical(stack: RunningStack, server: LLMServer) -> list[Row]:
