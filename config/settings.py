@@ -131,7 +131,9 @@ class Settings(BaseModel):
         3, description="How often a worker renews its running jobs and its own heartbeat."
     )
     job_lease_s: Seconds = Field(15, description="A worker that was silent for so long is taken for dead.")
-    llm_concurrency: int = Field(64, ge=1, description="Summaries that one LLM worker process runs at once.")
+    llm_concurrency: int = Field(
+        64, ge=1, description="Requests to the model that one LLM worker process has under way at once."
+    )
     render_processes: int = Field(2, ge=1, description="Processes of the render worker.")
 
     webhook_allow_private: bool = Field(

@@ -1,16 +1,19 @@
 """The live job record in Redis, as a worker uses it: start, renew, finish, take over.
 
-The shim's side of the same record is `jobs/store.py`. Blocking calls: these run in worker threads.
+The shim's side of the same record is `jobs/store.py`. `RunStore` blocks: it is for the threads of a worker.
+`AsyncRunStore` has the two steps of a job that runs on an event loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import redis.asyncio
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -18,7 +21,9 @@ from jobs import scripts
 from jobs.packing import pack, unpack
 from jobs.records import JobRecord, JobResult
 from jobs.states import JobState
-from jobs.store import LIVE_TTL_S, finish_call, flat
+from jobs.store import LARGE_BYTES, LIVE_TTL_S, finish_call, flat
+
+_NOTHING = pack(b"{}")
 
 
 @dataclass(slots=True)
@@ -39,6 +44,17 @@ class NotStarted:
     """Why a delivery is dropped: the job is over, at work elsewhere, or unknown."""
 
     reason: Literal["missing", "final", "busy", "expired", "canceled"]
+    # A job that ends here, in this state, without having been worked on.
+    ends: tuple[JobRecord, JobState] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long things last, in seconds: a lease without a heartbeat, a result, a job in its queue."""
+
+    lease_s: float
+    result_ttl_s: float
+    queue_ttl_s: float
 
 
 class RunStore:
@@ -47,8 +63,7 @@ class RunStore:
     def __init__(self, redis: Redis, *, lease_s: float, result_ttl_s: float, queue_ttl_s: float) -> None:
         self._redis: Any = redis  # its annotations describe text and bytes replies at once; ours are bytes
         self._lease_s = lease_s
-        self._result_ttl_s = result_ttl_s
-        self._queue_ttl_s = queue_ttl_s
+        self.terms = Terms(lease_s, result_ttl_s, queue_ttl_s)
         self._start = redis.register_script(scripts.START)
         self._finish = redis.register_script(scripts.FINISH)
         self._requeue = redis.register_script(scripts.REQUEUE)
@@ -56,28 +71,13 @@ class RunStore:
 
     def start(self, job_id: str, queue: str) -> Run | NotStarted:
         """Take the job, or learn why not. A second delivery of a running job is refused."""
-        keys = (
-            scripts.record_key(job_id),
-            scripts.payload_key(job_id),
-            scripts.queued_key(queue),
-            scripts.RUNNING_KEY,
-            scripts.JOURNAL_KEY,
-            scripts.overtaken_key(queue),
-        )
-        reply = self._start(keys=keys, args=[time.time(), self._lease_s, job_id, uuid.uuid4().hex])
-        word = reply[0].decode()
-        if word != "started":
-            return NotStarted(word)
-        record = JobRecord.from_hash(dict(zip(reply[1][::2], reply[1][1::2], strict=True)))
-        if record is None:
-            return NotStarted("missing")
-        if record.cancel_requested:
-            self.finish(record, JobState.CANCELED)
-            return NotStarted("canceled")
-        if time.time() > record.created_at + self._queue_ttl_s and record.attempt == 1:
-            self.finish(record, JobState.EXPIRED)
-            return NotStarted("expired")
-        return Run(record, unpack(reply[2]) if reply[2] else b"{}")
+        taken = _taken(self._start(**_start_call(job_id, queue, self.terms)), self.terms)
+        if isinstance(taken, NotStarted):
+            if taken.ends:
+                self.finish(*taken.ends)
+            return taken
+        record, blob = taken
+        return Run(record, unpack(blob))
 
     def finish(
         self,
@@ -89,17 +89,9 @@ class RunStore:
         keep_s: float | None = None,
     ) -> bool:
         """Write the final state with its result and wake the waiters; False when the job had ended before."""
-        now, keep_s = time.time(), keep_s or self._result_ttl_s
-        done = replace(
-            record,
-            state=state,
-            finished_at=now,
-            expires_at=now + keep_s,
-            result_status=result.status if result else None,
-            result_headers=result.headers if result else {},
-            error=error,
-        )
         content = pack(result.content) if result else b""
+        keep_s = keep_s or self.terms.result_ttl_s
+        done = _ended(record, state, result=result, error=error, keep_s=keep_s)
         return bool(self._finish(**finish_call(done, content, keep_s)))
 
     def renew(self, job_ids: Iterable[str]) -> set[str]:
@@ -208,3 +200,91 @@ class RunStore:
         """Forget entries whose rows are in the database."""
         if entries:
             self._redis.xdel(stream, *entries)
+
+
+class AsyncRunStore:
+    """`RunStore.start` and `RunStore.finish` for jobs that share an event loop. Redis errors pass through."""
+
+    def __init__(self, client: redis.asyncio.Redis, terms: Terms) -> None:
+        self._terms = terms
+        self._start = client.register_script(scripts.START)
+        self._finish = client.register_script(scripts.FINISH)
+
+    async def start(self, job_id: str, queue: str) -> Run | NotStarted:
+        """Take the job, or learn why not. A second delivery of a running job is refused."""
+        taken = _taken(await self._start(**_start_call(job_id, queue, self._terms)), self._terms)
+        if isinstance(taken, NotStarted):
+            if taken.ends:
+                await self.finish(*taken.ends)
+            return taken
+        record, blob = taken
+        # Others have their turn while a large one is opened.
+        return Run(
+            record, unpack(blob) if len(blob) <= LARGE_BYTES else await asyncio.to_thread(unpack, blob)
+        )
+
+    async def finish(
+        self,
+        record: JobRecord,
+        state: JobState,
+        *,
+        result: JobResult | None = None,
+        error: dict[str, object] | None = None,
+    ) -> bool:
+        """Write the final state with its result and wake the waiters; False when the job had ended before."""
+        content = result.content if result else b""
+        if len(content) > LARGE_BYTES:
+            content = await asyncio.to_thread(pack, content)
+        elif result:
+            content = pack(content)
+        keep_s = self._terms.result_ttl_s
+        done = _ended(record, state, result=result, error=error, keep_s=keep_s)
+        return bool(await self._finish(**finish_call(done, content, keep_s)))
+
+
+def _start_call(job_id: str, queue: str, terms: Terms) -> dict[str, Any]:
+    """Keys and arguments of `scripts.START`."""
+    keys = (
+        scripts.record_key(job_id),
+        scripts.payload_key(job_id),
+        scripts.queued_key(queue),
+        scripts.RUNNING_KEY,
+        scripts.JOURNAL_KEY,
+        scripts.overtaken_key(queue),
+    )
+    return {"keys": keys, "args": [time.time(), terms.lease_s, job_id, uuid.uuid4().hex]}
+
+
+def _taken(reply: list[Any], terms: Terms) -> tuple[JobRecord, bytes] | NotStarted:
+    """What the reply of `scripts.START` says: the record and the packed request, or why there is no work."""
+    word = reply[0].decode()
+    if word != "started":
+        return NotStarted(word)
+    record = JobRecord.from_hash(dict(zip(reply[1][::2], reply[1][1::2], strict=True)))
+    if record is None:
+        return NotStarted("missing")
+    if record.cancel_requested:
+        return NotStarted("canceled", ends=(record, JobState.CANCELED))
+    if time.time() > record.created_at + terms.queue_ttl_s and record.attempt == 1:
+        return NotStarted("expired", ends=(record, JobState.EXPIRED))
+    return record, reply[2] or _NOTHING
+
+
+def _ended(
+    record: JobRecord,
+    state: JobState,
+    *,
+    result: JobResult | None,
+    error: dict[str, object] | None,
+    keep_s: float,
+) -> JobRecord:
+    now = time.time()
+    return replace(
+        record,
+        state=state,
+        finished_at=now,
+        expires_at=now + keep_s,
+        result_status=result.status if result else None,
+        result_headers=result.headers if result else {},
+        error=error,
+    )

@@ -24,7 +24,7 @@ from config.settings import SettingsError, load_settings
 from jobs.broker import make_celery
 from jobs.kinds import LLM_BULK_QUEUE, LLM_QUEUE, LOGS_QUEUE, MAINTENANCE_QUEUE
 from storage.secrets import open_vault
-from workers import taken_messages
+from workers import pool, taken_messages
 from workers.deliveries import WebhookSender
 from workers.recorder import Recorder
 from workers.resources import close_process_resources, process_resources
@@ -52,6 +52,7 @@ app.conf.update(
     ),
 )
 taken_messages.install(app)
+pool.install()
 
 
 @setup_logging.connect

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import (
+    AsyncRetrying,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
 
 from jobs.errors import InternalError, JobFailure, TimedOut, TracegistError
 from jobs.kinds import JobKind
 from jobs.records import JobResult
-from jobs.runs import NotStarted, Run, RunStore
+from jobs.runs import AsyncRunStore, NotStarted, Run, RunStore
 from jobs.states import JobState
 from workers.metrics import JOB_SECONDS, JOBS_DROPPED, JOBS_RUNNING
 
@@ -106,63 +113,107 @@ class JobContext(Protocol):
     def running(self) -> RunningJobs: ...
 
 
+class AsyncJobContext(Protocol):
+    """The same for a job on an event loop."""
+
+    @property
+    def async_runs(self) -> AsyncRunStore: ...
+
+    @property
+    def running(self) -> RunningJobs: ...
+
+
 def run_job(kind: JobKind, job_id: str, work: Callable[[Run], JobResult], *, context: JobContext) -> None:
     """Take the job, do its work, write its end. A delivery that may not run is dropped silently."""
     run = context.runs.start(job_id, kind.queue)
     if isinstance(run, NotStarted):
         JOBS_DROPPED.labels(kind.name, run.reason).inc()
         return
-    structlog.contextvars.bind_contextvars(job_id=job_id, request_id=run.record.request_id)
-    context.running.add(job_id)
+    with _at_work(kind, run, context.running) as ending:
+        try:
+            ending.result = work(run)
+        except (Exception, Canceled) as error:  # noqa: BLE001 - whatever it is, the job ends
+            ending.of(error)
+        for attempt in Retrying(**_PATIENCE):
+            with attempt:
+                context.runs.finish(run.record, ending.state, result=ending.result, error=ending.error)
+
+
+async def run_async_job(
+    kind: JobKind, job_id: str, work: Callable[[Run], Awaitable[JobResult]], *, context: AsyncJobContext
+) -> None:
+    """`run_job` on an event loop."""
+    run = await context.async_runs.start(job_id, kind.queue)
+    if isinstance(run, NotStarted):
+        JOBS_DROPPED.labels(kind.name, run.reason).inc()
+        return
+    with _at_work(kind, run, context.running) as ending:
+        try:
+            ending.result = await work(run)
+        except (Exception, Canceled) as error:  # noqa: BLE001 - whatever it is, the job ends
+            ending.of(error)
+        finish = partial(
+            context.async_runs.finish, run.record, ending.state, result=ending.result, error=ending.error
+        )
+        try:
+            await finish()  # tenacity takes as long as the rest of this function
+        except RedisError:
+            await AsyncRetrying(**_PATIENCE)(finish)
+
+
+# While the store is away an end waits: it may have been paid for.
+_PATIENCE: Final[dict[str, Any]] = {
+    "retry": retry_if_exception_type(RedisError),
+    "wait": wait_exponential_jitter(multiplier=0.1, max=2),
+    "stop": stop_after_delay(STORE_PATIENCE_S),
+    "reraise": True,
+}
+
+
+@dataclass(slots=True)
+class _Ending:
+    """How a job ends."""
+
+    run: Run
+    state: JobState = JobState.SUCCEEDED
+    result: JobResult | None = None
+    error: dict[str, object] | None = None
+
+    def of(self, error: BaseException) -> None:
+        """Take the end from what the work raised."""
+        if isinstance(error, Canceled):
+            self.state = JobState.CANCELED
+        elif isinstance(error, TracegistError):
+            self._fail(error)
+        elif isinstance(error, SoftTimeLimitExceeded):
+            self._fail(TimedOut("The job took longer than it may.", code="job_timeout"))
+        else:
+            log.error("job_crashed", kind=self.run.record.kind, exc_info=error)
+            self._fail(InternalError("Something went wrong on our side."))
+
+    def _fail(self, error: TracegistError) -> None:
+        record = self.run.record
+        if error.status >= 500:
+            error.extra.setdefault("request_id", record.request_id)
+            log.info("job_failed", kind=record.kind, code=error.code)
+        failure = JobFailure.of(error)
+        self.state = JobState.FAILED
+        self.result = JobResult(failure.status, failure.content(), failure.headers)
+        self.error = failure.body
+
+
+@contextmanager
+def _at_work(kind: JobKind, run: Run, running: RunningJobs) -> Iterator[_Ending]:
+    """The job counts as running, and is named in the log, within the block."""
+    ending = _Ending(run)
     began = time.monotonic()
+    running.add(run.record.id)
     try:
-        with JOBS_RUNNING.labels(kind.name).track_inprogress():
-            state = _work_and_finish(run, work, context)
+        with (
+            structlog.contextvars.bound_contextvars(job_id=run.record.id, request_id=run.record.request_id),
+            JOBS_RUNNING.labels(kind.name).track_inprogress(),
+        ):
+            yield ending
     finally:
-        context.running.remove(job_id)
-        structlog.contextvars.clear_contextvars()
-    JOB_SECONDS.labels(kind.name, state).observe(time.monotonic() - began)
-
-
-def _work_and_finish(run: Run, work: Callable[[Run], JobResult], context: JobContext) -> JobState:
-    try:
-        result = work(run)
-    except Canceled:
-        return _finish(context.runs, run, JobState.CANCELED)
-    except TracegistError as error:
-        return _fail(context.runs, run, error)
-    except SoftTimeLimitExceeded:
-        return _fail(context.runs, run, TimedOut("The job took longer than it may.", code="job_timeout"))
-    except Exception:
-        log.exception("job_crashed", kind=run.record.kind)
-        return _fail(context.runs, run, InternalError("Something went wrong on our side."))
-    return _finish(context.runs, run, JobState.SUCCEEDED, result=result)
-
-
-def _fail(runs: RunStore, run: Run, error: TracegistError) -> JobState:
-    if error.status >= 500:
-        error.extra.setdefault("request_id", run.record.request_id)
-        log.info("job_failed", kind=run.record.kind, code=error.code)
-    failure = JobFailure.of(error)
-    result = JobResult(failure.status, failure.content(), failure.headers)
-    return _finish(runs, run, JobState.FAILED, result=result, error=failure.body)
-
-
-def _finish(
-    runs: RunStore,
-    run: Run,
-    state: JobState,
-    *,
-    result: JobResult | None = None,
-    error: dict[str, object] | None = None,
-) -> JobState:
-    """Write the end; while the store is away the result waits, because it may have been paid for."""
-    for attempt in Retrying(
-        retry=retry_if_exception_type(RedisError),
-        wait=wait_exponential_jitter(multiplier=0.1, max=2),
-        stop=stop_after_delay(STORE_PATIENCE_S),
-        reraise=True,
-    ):
-        with attempt:
-            runs.finish(run.record, state, result=result, error=error)
-    return state
+        running.remove(run.record.id)
+    JOB_SECONDS.labels(kind.name, ending.state).observe(time.monotonic() - began)

@@ -21,7 +21,7 @@ from cache.texts import BlockingTextCache
 from config.settings import Settings, load_settings
 from jobs.chunks import ChunkStore
 from jobs.events import EventPublisher
-from jobs.runs import RunStore
+from jobs.runs import AsyncRunStore, RunStore
 from storage.secrets import open_vault
 from storage.session import make_engine, make_sessions
 from workers.base import RunningJobs
@@ -83,6 +83,11 @@ class Resources:
         from workers.summaries import SummaryRuntime
 
         return SummaryRuntime(self.settings, self.sessions)
+
+    @cached_property
+    def async_runs(self) -> AsyncRunStore:
+        """For the loop of `summaries`."""
+        return AsyncRunStore(self.summaries.coordination, self.runs.terms)
 
     @cached_property
     def connections(self) -> Connections:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 import openai
@@ -53,6 +54,11 @@ from workers.text_repr import RENDERER_VERSION
 log = structlog.get_logger()
 
 JUST_STARTED_S = 0.5
+_REFERENCES = {
+    result: LINE_REFS.labels(result) for result in ("valid", "repaired", "relocated", "dropped", "unanchored")
+}
+SMALL_BYTES = 32_768  # of a request: read and rendered in about a millisecond, less than a thread would cost
+RENDERERS = 4  # threads for all larger ones; they share the interpreter with the loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +74,22 @@ class Made:
     charged: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An order with the fingerprint of its content and its text."""
+
+    order: Order
+    content: str
+    shown: ShownText
+
+
 class SummaryRuntime:
-    """Opened at the first summary of a process. `answer` may be called from many threads at once."""
+    """Opened at the first summary of a process."""
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
         self._settings = settings
         self._loop = LoopThread("summaries")
+        self._renderers = ThreadPoolExecutor(RENDERERS, thread_name_prefix="render")
         self._loop.run(self._open(settings, sessions))
 
     @property
@@ -89,15 +105,13 @@ class SummaryRuntime:
         """Run on the loop, without waiting."""
         return self._loop.start(coroutine)
 
-    def answer(self, order: Order) -> dict[str, object]:
-        """The 200 body of the request.
+    def spawn(self, make: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Run on the loop; nobody learns of its end."""
+        self._loop.spawn(make)
 
-        Raises:
-            TracegistError: what the caller is to read.
-        """
-        # Rendering computes, so it is done here, in the calling thread, and not on the loop.
-        shown = self.shown(order)
-        return self._loop.run(self._answer(order, shown))
+    def prepare(self, order: Order) -> Prepared:
+        """What `make` needs of an order. Computes: for a large request not on the loop."""
+        return Prepared(order, content_fp(order.request.data), self.shown(order))
 
     def shown(self, order: Order) -> ShownText:
         """The numbered text, cut to the budget of the surface. Computes: not for the loop."""
@@ -120,6 +134,7 @@ class SummaryRuntime:
     def close(self) -> None:
         self._loop.run(self._close())
         self._loop.stop()
+        self._renderers.shutdown(cancel_futures=True)
 
     # the loop's side -----------------------------------------------------------------------------
 
@@ -144,6 +159,7 @@ class SummaryRuntime:
         self._answered = AnsweredLog(self._coordination)
         self._answered.start()
         self._client: openai.AsyncOpenAI | None = None
+        self._room = asyncio.Semaphore(settings.llm_concurrency)
         self._chats: dict[str, OpenAIChat] = {}
 
     async def _close(self) -> None:
@@ -155,9 +171,20 @@ class SummaryRuntime:
         await self._coordination.aclose()
         await self._cached.aclose()
 
-    async def _answer(self, order: Order, shown: ShownText) -> dict[str, object]:
+    async def answer(self, prepare: Callable[[], Prepared], raw_bytes: int) -> dict[str, object]:
+        """The 200 body of a request of this size.
+
+        Raises:
+            TracegistError: what the caller is to read.
+        """
+        if raw_bytes <= SMALL_BYTES:
+            prepared = prepare()
+        else:
+            loop = asyncio.get_running_loop()
+            prepared = await loop.run_in_executor(self._renderers, copy_context().run, prepare)
+        order, shown = prepared.order, prepared.shown
         try:
-            made = await self.make(order, content_fp(order.request.data), shown)
+            made = await self.make(order, prepared.content, shown)
         except TracegistError as error:
             made = self.in_place_of(error, order, shown)
         return self.body(order, made)
@@ -325,6 +352,7 @@ class SummaryRuntime:
             price=price,
             quotas=self._quotas,
             recoverable=settings.llm_recoverable,
+            room=self._room,
             breaker=CircuitBreaker(
                 self._coordination, base_url=settings.openai_base_url, model=model, rules=rules
             ),
@@ -373,8 +401,8 @@ def _count(request: SummarizationRequest, outcome: str) -> None:
 
 
 def _count_references(counts: LineRefCounts) -> None:
-    for result in ("valid", "repaired", "relocated", "dropped", "unanchored"):
-        LINE_REFS.labels(result).inc(getattr(counts, result))
+    for result, counted in _REFERENCES.items():
+        counted.inc(getattr(counts, result))
 
 
 def _fallback(order: Order, shown: ShownText, error: TracegistError, print_: str) -> Generation:

@@ -73,7 +73,8 @@ class OpenAIChat:
     """One model of one provider. Cheap to make: connections belong to `client`, which all models share.
 
     `recoverable`: questions with a journal are answered in the background, so that a successor of a lost
-    worker goes on waiting for the same answer instead of asking again.
+    worker goes on waiting for the same answer instead of asking again. `room` bounds the requests on demand
+    that are under way at once.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class OpenAIChat:
         quotas: Quotas | None = None,
         breaker: Breaker | None = None,
         recoverable: bool = False,
+        room: asyncio.Semaphore | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.name = name
@@ -100,6 +102,7 @@ class OpenAIChat:
         self._address = str(client.base_url.copy_with(raw_path=client.base_url.raw_path + CHAT))
         self._background = BackgroundCalls(client, sleep=sleep)
         self._recoverable = recoverable
+        self._room = room
         self._book = book
         self._quotas: Quotas = quotas or Unlimited()
         self._breaker: Breaker = breaker or Unlimited()
@@ -157,6 +160,17 @@ class OpenAIChat:
         return await self._judge(question, await self._receive(question, raw, latency_ms))
 
     async def _retry(self, question: Question[T]) -> Answer[T]:
+        failed: list[Fault] = []
+        try:
+            return await self._attempt(question)  # tenacity takes a twentieth of a call that needs no retry
+        except Fault as fault:
+            failed.append(fault)
+
+        async def attempt() -> Answer[T]:
+            if failed:
+                raise failed.pop()
+            return await self._attempt(question)
+
         def again(error: BaseException) -> bool:
             return isinstance(error, Fault) and question.worth_another(error)
 
@@ -171,7 +185,7 @@ class OpenAIChat:
             before_sleep=_count_retry,
             reraise=True,
         )
-        answer: Answer[T] = await retrying(self._attempt, question)
+        answer: Answer[T] = await retrying(attempt)
         return answer
 
     def _delay(self, state: RetryCallState) -> float:
@@ -182,22 +196,44 @@ class OpenAIChat:
         return 0.0 if fault.content else float(self._jitter(state))
 
     async def _attempt(self, question: Question[T]) -> Answer[T]:
-        """Room in the limits, a closed breaker, one request. What was reserved is settled in any case."""
+        """One request and what becomes of its answer. What was reserved is settled in any case."""
+        # The room is for the request alone: the next one goes out while this answer is judged.
+        leave = await self._take_place(question)
+        try:
+            ticket, raw, latency_ms = await self._reserve_and_request(question)
+        finally:
+            leave()
+        paid: Paid | None = None
+        try:
+            paid = await self._receive(question, raw, latency_ms)
+            return await self._judge(question, paid)
+        finally:
+            await _settle(ticket, question, paid)
+
+    async def _take_place(self, question: Question[T]) -> Callable[[], None]:
+        """A place among the calls on demand of this process, in time; what gives it back."""
+        if self._room is None or not question.scope.on_demand:
+            return lambda: None
+        try:
+            async with asyncio.timeout(max(0.0, question.scope.deadline - time.monotonic())):
+                await self._room.acquire()
+        except TimeoutError:
+            raise question.failure(errors.LLMTimeout) from None
+        return self._room.release
+
+    async def _reserve_and_request(self, question: Question[T]) -> tuple[Ticket, bytes, float]:
+        """Room in the limits, a closed breaker, one request: its reservation, its body, its milliseconds."""
         _refuse_when_blocked(question, self._breaker.blocked_s())
         ticket = await self._reserve(question)
-        paid: Paid | None = None
         try:
             admission = await self._breaker.admit()
             _refuse_when_blocked(question, admission.retry_after_s)
             if question.scope.before_call is not None:
                 await question.scope.before_call()
-            paid = await self._request(question, admission)
-            return await self._judge(question, paid)
-        finally:
-            # What goes on in the background keeps its reservation: whoever resumes it makes none.
-            if not question.running:
-                tokens = paid.completion.usage.total_tokens if paid else 0
-                await ticket.settle(tokens=tokens, usd=(paid.cost_usd or 0.0) if paid else 0.0)
+            return ticket, *await self._request(question, admission)
+        except BaseException:
+            await _settle(ticket, question, None)
+            raise
 
     async def _reserve(self, question: Question[T]) -> Ticket:
         scope, output = question.scope, question.max_output_tokens
@@ -220,13 +256,14 @@ class OpenAIChat:
             raise question.failure(errors.OutOfQuota, retry_after_s=ticket.retry_after_s)
         return ticket
 
-    async def _request(self, question: Question[T], admission: Admission) -> Paid:
+    async def _request(self, question: Question[T], admission: Admission) -> tuple[bytes, float]:
         """One request; breaker, shared limits and metrics learn how it went."""
         verdict: Verdict = "neutral"
         outcome = "canceled"
         try:
-            raw, latency_ms = await self._call(question)
+            answer = await self._call(question)
             verdict, outcome = "success", "paid"
+            return answer
         except Fault as fault:
             verdict, outcome = fault.verdict, fault.reason
             if fault.pause_s > 0:
@@ -236,7 +273,6 @@ class OpenAIChat:
             metrics.REQUESTS.labels(self.name, outcome).inc()
             await self._breaker.record(admission, verdict)
             metrics.BREAKER_STATE.labels(self.name).set(self._breaker.open)
-        return await self._receive(question, raw, latency_ms)
 
     async def _receive(self, question: Question[T], raw: bytes, latency_ms: float) -> Paid:
         """Journal a paid answer before anything is done with it."""
@@ -343,6 +379,13 @@ class OpenAIChat:
         metrics.COST.labels(self.name).inc(paid.cost_usd or 0.0)
         if not kept:
             metrics.PAID_DISCARDED.labels(self.name).inc()
+
+
+async def _settle(ticket: Ticket, question: Question[T], paid: Paid | None) -> None:
+    # What goes on in the background keeps its reservation: whoever resumes it makes none.
+    if not question.running:
+        tokens = paid.completion.usage.total_tokens if paid else 0
+        await ticket.settle(tokens=tokens, usd=(paid.cost_usd or 0.0) if paid else 0.0)
 
 
 def _refuse_when_blocked(question: Question[T], seconds: float) -> None:

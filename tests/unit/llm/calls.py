@@ -21,7 +21,7 @@ PROMPT = Prompt("system", ("text", "mode"), SCHEMA, "summary", 1200, 500, "key-1
 PRICE = Price(input=1.0, output=4.0, cached_input=0.25)
 GOOD = {"title": "A trace"}
 
-Step = httpx2.Response | Exception
+Step = httpx2.Response | Exception | Callable[[], httpx2.Response]
 
 
 def completion(content: object = GOOD, **choice: Any) -> httpx2.Response:
@@ -81,7 +81,7 @@ class Provider:
         step = self.steps.pop(0)
         if isinstance(step, Exception):
             raise step
-        return step
+        return step if isinstance(step, httpx2.Response) else step()
 
     async def book(self, call: PaidCall) -> None:
         self.ledger.append(call)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from email.utils import formatdate
 
+import httpx2
 import pytest
 
-from tests.unit.llm.calls import GOOD, PRICE, PROMPT, MemoryJournal, Provider, ask, completion, failure
+from tests.unit.llm.calls import (
+    GOOD,
+    PRICE,
+    PROMPT,
+    MemoryJournal,
+    Provider,
+    accept,
+    ask,
+    completion,
+    failure,
+)
 from workers.llm import errors
 from workers.llm.limits import Unlimited
 from workers.llm.prices import Price
@@ -261,3 +273,38 @@ def test_the_prompt_of_a_call_is_sent_as_it_is() -> None:
 
     contents = [message["content"] for message in provider.requests[0]["messages"]]
     assert contents == [PROMPT.system, *PROMPT.messages]
+
+
+def test_a_call_on_demand_takes_a_place_for_as_long_as_its_request() -> None:
+    room = asyncio.Semaphore(1)
+    taken: list[bool] = []
+
+    def look(content: str) -> object:
+        taken.append(room.locked())  # while an answer is judged the next request may go out
+        return accept(content)
+
+    def step() -> httpx2.Response:
+        taken.append(room.locked())
+        return completion()
+
+    ask(Provider([step]), room=room, accept=look)
+
+    assert taken == [True, False]
+    assert not room.locked()
+
+
+def test_a_call_that_failed_gives_its_place_back() -> None:
+    room = asyncio.Semaphore(1)
+
+    ask(Provider([failure(503), failure(429), completion()]), room=room)
+
+    assert not room.locked()
+
+
+def test_waiting_for_a_place_ends_with_the_time_of_the_call() -> None:
+    provider = Provider([])
+
+    with pytest.raises(errors.LLMTimeout) as caught:
+        ask(provider, room=asyncio.Semaphore(0), seconds=0.05)
+
+    assert (caught.value.attempts, provider.sent) == (0, [])
