@@ -49,8 +49,8 @@ class NotStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How long things last, in seconds: a lease without a heartbeat, a result, a job in its queue."""
+class Lifetimes:
+    """Seconds: a lease without a heartbeat, a result, a job in its queue."""
 
     lease_s: float
     result_ttl_s: float
@@ -62,8 +62,7 @@ class RunStore:
 
     def __init__(self, redis: Redis, *, lease_s: float, result_ttl_s: float, queue_ttl_s: float) -> None:
         self._redis: Any = redis  # its annotations describe text and bytes replies at once; ours are bytes
-        self._lease_s = lease_s
-        self.terms = Terms(lease_s, result_ttl_s, queue_ttl_s)
+        self.lifetimes = Lifetimes(lease_s, result_ttl_s, queue_ttl_s)
         self._start = redis.register_script(scripts.START)
         self._finish = redis.register_script(scripts.FINISH)
         self._requeue = redis.register_script(scripts.REQUEUE)
@@ -71,7 +70,7 @@ class RunStore:
 
     def start(self, job_id: str, queue: str) -> Run | NotStarted:
         """Take the job, or learn why not. A second delivery of a running job is refused."""
-        taken = _taken(self._start(**_start_call(job_id, queue, self.terms)), self.terms)
+        taken = _taken(self._start(**_start_call(job_id, queue, self.lifetimes)), self.lifetimes)
         if isinstance(taken, NotStarted):
             if taken.ends:
                 self.finish(*taken.ends)
@@ -90,7 +89,7 @@ class RunStore:
     ) -> bool:
         """Write the final state with its result and wake the waiters; False when the job had ended before."""
         content = pack(result.content) if result else b""
-        keep_s = keep_s or self.terms.result_ttl_s
+        keep_s = keep_s or self.lifetimes.result_ttl_s
         done = _ended(record, state, result=result, error=error, keep_s=keep_s)
         return bool(self._finish(**finish_call(done, content, keep_s)))
 
@@ -100,7 +99,7 @@ class RunStore:
         if not ids:
             return set()
         pipe = self._redis.pipeline(transaction=False)
-        pipe.zadd(scripts.RUNNING_KEY, dict.fromkeys(ids, time.time() + self._lease_s), xx=True)
+        pipe.zadd(scripts.RUNNING_KEY, dict.fromkeys(ids, time.time() + self.lifetimes.lease_s), xx=True)
         for job_id in ids:
             pipe.hget(scripts.record_key(job_id), "cancel_requested")
         flags = pipe.execute()[1:]
@@ -118,8 +117,8 @@ class RunStore:
         now = time.time()
         pipe = self._redis.pipeline(transaction=False)
         for queue in queues:
-            pipe.zadd(scripts.workers_key(queue), {worker_id: now + self._lease_s})
-            pipe.zremrangebyscore(scripts.workers_key(queue), "-inf", now - self._lease_s)
+            pipe.zadd(scripts.workers_key(queue), {worker_id: now + self.lifetimes.lease_s})
+            pipe.zremrangebyscore(scripts.workers_key(queue), "-inf", now - self.lifetimes.lease_s)
         pipe.execute()
 
     def leave(self, worker_id: str, queues: Sequence[str]) -> None:
@@ -205,14 +204,14 @@ class RunStore:
 class AsyncRunStore:
     """`RunStore.start` and `RunStore.finish` for jobs that share an event loop. Redis errors pass through."""
 
-    def __init__(self, client: redis.asyncio.Redis, terms: Terms) -> None:
-        self._terms = terms
+    def __init__(self, client: redis.asyncio.Redis, lifetimes: Lifetimes) -> None:
+        self._lifetimes = lifetimes
         self._start = client.register_script(scripts.START)
         self._finish = client.register_script(scripts.FINISH)
 
     async def start(self, job_id: str, queue: str) -> Run | NotStarted:
         """Take the job, or learn why not. A second delivery of a running job is refused."""
-        taken = _taken(await self._start(**_start_call(job_id, queue, self._terms)), self._terms)
+        taken = _taken(await self._start(**_start_call(job_id, queue, self._lifetimes)), self._lifetimes)
         if isinstance(taken, NotStarted):
             if taken.ends:
                 await self.finish(*taken.ends)
@@ -237,12 +236,12 @@ class AsyncRunStore:
             content = await asyncio.to_thread(pack, content)
         elif result:
             content = pack(content)
-        keep_s = self._terms.result_ttl_s
+        keep_s = self._lifetimes.result_ttl_s
         done = _ended(record, state, result=result, error=error, keep_s=keep_s)
         return bool(await self._finish(**finish_call(done, content, keep_s)))
 
 
-def _start_call(job_id: str, queue: str, terms: Terms) -> dict[str, Any]:
+def _start_call(job_id: str, queue: str, lifetimes: Lifetimes) -> dict[str, Any]:
     """Keys and arguments of `scripts.START`."""
     keys = (
         scripts.record_key(job_id),
@@ -252,10 +251,10 @@ def _start_call(job_id: str, queue: str, terms: Terms) -> dict[str, Any]:
         scripts.JOURNAL_KEY,
         scripts.overtaken_key(queue),
     )
-    return {"keys": keys, "args": [time.time(), terms.lease_s, job_id, uuid.uuid4().hex]}
+    return {"keys": keys, "args": [time.time(), lifetimes.lease_s, job_id, uuid.uuid4().hex]}
 
 
-def _taken(reply: list[Any], terms: Terms) -> tuple[JobRecord, bytes] | NotStarted:
+def _taken(reply: list[Any], lifetimes: Lifetimes) -> tuple[JobRecord, bytes] | NotStarted:
     """What the reply of `scripts.START` says: the record and the packed request, or why there is no work."""
     word = reply[0].decode()
     if word != "started":
@@ -265,7 +264,7 @@ def _taken(reply: list[Any], terms: Terms) -> tuple[JobRecord, bytes] | NotStart
         return NotStarted("missing")
     if record.cancel_requested:
         return NotStarted("canceled", ends=(record, JobState.CANCELED))
-    if time.time() > record.created_at + terms.queue_ttl_s and record.attempt == 1:
+    if time.time() > record.created_at + lifetimes.queue_ttl_s and record.attempt == 1:
         return NotStarted("expired", ends=(record, JobState.EXPIRED))
     return record, reply[2] or _NOTHING
 

@@ -87,7 +87,7 @@ class Resources:
     @cached_property
     def async_runs(self) -> AsyncRunStore:
         """For the loop of `summaries`."""
-        return AsyncRunStore(self.summaries.coordination, self.runs.terms)
+        return AsyncRunStore(self.summaries.coordination, self.runs.lifetimes)
 
     @cached_property
     def connections(self) -> Connections:
