@@ -6,7 +6,7 @@ stays linear in chains of any depth.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from workers.text_repr.document import BAR, SEPARATOR, Document, repair_surrogates
 from workers.text_repr.events import event_text, raw_properties
@@ -90,14 +90,8 @@ def _state(label: str, state: object, options: Options) -> list[str]:
     return items
 
 
-class _Place(NamedTuple):
-    """Where a node stands: its level, the start of its line, and that of the lines below it."""
-
-    level: int
-    line: str
-    inner: str
-
-
+# Where a node stands: its level, the start of its line, and that of the lines below it.
+_Place = tuple[int, str, str]
 # A node to print; without an event, the remark that its children are too deep.
 _Step = tuple[_Object | None, _Place]
 
@@ -115,7 +109,7 @@ def _append_steps(document: Document, steps: list[_Step], options: Options) -> N
         properties = [limit_depth(one) for one in properties]
     for (event, place), known in zip(steps, properties, strict=True):
         if event is None:
-            document.append(f"{place.inner}  [... max depth reached]")
+            document.append(f"{place[2]}  [... max depth reached]")
         else:
             _append_node(document, event, known, place, options)
 
@@ -130,10 +124,11 @@ def _walk(hierarchy: list[object], max_depth: int | None) -> list[_Step]:
         steps.append((event, place))
         if not children:
             continue
-        if max_depth is not None and place.level >= max_depth:
+        level, _, inner = place
+        if max_depth is not None and level >= max_depth:
             steps.append((None, place))
         else:
-            pending += _siblings(children, place.level + 1, place.inner)
+            pending += _siblings(children, level + 1, inner)
     return steps
 
 
@@ -143,11 +138,11 @@ def _siblings(nodes: list[object], level: int, prefix: str) -> list[tuple[object
     if level > MAX_INDENTED_LEVEL:
         prefix = prefix[: MAX_INDENTED_LEVEL * _INDENT]
         counted = f"(+{level - MAX_INDENTED_LEVEL}) "
-    middle = _Place(level, f"{prefix}{counted}├─ ", f"{prefix}│  ")
-    last = _Place(level, f"{prefix}{counted}└─ ", f"{prefix}   ")
-    placed = [(node, middle) for node in nodes]
-    placed[-1] = (nodes[-1], last)
-    placed.reverse()
+    last = (level, f"{prefix}{counted}└─ ", f"{prefix}   ")
+    placed: list[tuple[object, _Place]] = [(nodes[-1], last)]
+    if len(nodes) > 1:
+        middle = (level, f"{prefix}{counted}├─ ", f"{prefix}│  ")
+        placed += [(node, middle) for node in nodes[-2::-1]]
     return placed
 
 
@@ -165,21 +160,22 @@ def _parts_of(node: object) -> tuple[_Object, list[object]]:
 def _append_node(
     document: Document, event: _Object, properties: _Object, place: _Place, options: Options
 ) -> None:
+    _, line, inner = place
     kind = event.get("event")
     tag = TAGS.get(kind) if isinstance(kind, str) else None
-    shown = repair_surrogates(summary(kind, properties))
+    shown = summary(kind, properties)
     if options.collapsed:
-        document.append(f"{place.line}{tag or '[EVENT]'} {shown}")
+        document.append(line + repair_surrogates(f"{tag or '[EVENT]'} {shown}"))
     elif tag is None or not isinstance(kind, str):
         link = f"<<<EVENT_LINK|{_id_of(event)}|[EVENT]>>>" if options.include_markers else "[EVENT]"
-        document.append(f"{place.line}{link} {shown}")
+        document.append(line + repair_surrogates(f"{link} {shown}"))
     elif options.include_markers:
-        payload = payload_of(event_text(kind, properties, options))
-        document.append(f"{payload}>>>", f"{place.line}<<<GEN_EXPANDABLE|{_id_of(event)}|{tag} {shown}|")
+        head = repair_surrogates(f"<<<GEN_EXPANDABLE|{_id_of(event)}|{tag} {shown}|")
+        document.append(f"{payload_of(event_text(kind, properties, options))}>>>", line + head)
     else:
-        document.append(f"{place.line}[+] {tag} {shown}")
-        document.append(repair_surrogates(event_text(kind, properties, options)), f"{place.inner}    ")
+        document.append(line + repair_surrogates(f"[+] {tag} {shown}"))
+        document.append(repair_surrogates(event_text(kind, properties, options)), f"{inner}    ")
 
 
 def _id_of(event: _Object) -> str:
-    return repair_surrogates(literal(event.get("id", "unknown")))
+    return literal(event.get("id", "unknown"))
