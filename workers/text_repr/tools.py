@@ -23,6 +23,8 @@ _Object = dict[str, object]
 
 def tools_section(tools: object, options: Options) -> list[str]:
     """The items of the tools section; none when there are no tools."""
+    if not tools:
+        return []
     elements = _flattened(tools)
     if not elements:
         return []
