@@ -24,7 +24,8 @@ MAX_PARSED_DEPTH = 900
 MAX_PARSED_DIGITS = 4300
 _LEAST_PLAIN_FLOAT = 1e-4
 _CONSTANTS = {None: "null", True: "true", False: "false"}
-_ONLY_TEXT = {str}
+# Types of values that the fast parser may read inexactly, or that may hold such values.
+_INEXACT_TYPES = frozenset({dict, list, float})
 
 _encode = JSONEncoder(check_circular=False).encode
 # How the fast encoder writes floats that are tiny, infinite or not a number.
@@ -122,7 +123,7 @@ def parse_exactly(text: str) -> object:
     Integers of 64 bits and more become floats there, which show by their exponent when written again.
     """
     value = orjson.loads(text)
-    if isinstance(value, (dict, list, float)) and not _holds_only_text(value):
+    if isinstance(value, (dict, list, float)) and not _is_flat_and_exact(value):
         try:
             if b"e+" in orjson.dumps(value):
                 raise ValueError("may hold a large integer")
@@ -131,8 +132,8 @@ def parse_exactly(text: str) -> object:
     return value
 
 
-def _holds_only_text(value: object) -> bool:
-    return type(value) is dict and set(map(type, value.values())) == _ONLY_TEXT
+def _is_flat_and_exact(value: object) -> bool:
+    return type(value) is dict and _INEXACT_TYPES.isdisjoint(map(type, value.values()))
 
 
 def parse_object(text: str) -> dict[str, object]:
