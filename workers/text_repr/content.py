@@ -64,7 +64,10 @@ def plain_blocks(content: list[object]) -> str | None:
     """The text of blocks that are nothing but text, by far the most common list; None for others."""
     texts: list[str] = []
     for block in content:
-        if type(block) is not dict or block.get("type") not in _PLAIN_TYPE_LIST or "content" in block:
+        if type(block) is not dict or "content" in block:
+            return None
+        # A block with a text and nothing else, as Gemini and Bedrock record it, is plain as well.
+        if block.get("type") not in _PLAIN_TYPE_LIST and len(block) != 1:
             return None
         text = block.get("text")
         if not text or type(text) is not str:
