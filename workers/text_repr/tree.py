@@ -6,6 +6,8 @@ stays linear in chains of any depth.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from workers.text_repr.document import BAR, SEPARATOR, Document, repair_surrogates
@@ -99,8 +101,8 @@ _Step = tuple[_Object | None, _Place]
 def _append_tree(document: Document, hierarchy: list[object], options: Options) -> None:
     steps = _walk(hierarchy, options.max_depth)
     # A few at a time, so that what was just looked at is still at hand when it is printed.
-    for start in range(0, len(steps), _AT_A_TIME):
-        _append_steps(document, steps[start : start + _AT_A_TIME], options)
+    while some := list(islice(steps, _AT_A_TIME)):
+        _append_steps(document, some, options)
 
 
 def _append_steps(document: Document, steps: list[_Step], options: Options) -> None:
@@ -114,22 +116,20 @@ def _append_steps(document: Document, steps: list[_Step], options: Options) -> N
             _append_node(document, event, known, place, options)
 
 
-def _walk(hierarchy: list[object], max_depth: int | None) -> list[_Step]:
+def _walk(hierarchy: list[object], max_depth: int | None) -> Iterator[_Step]:
     """All nodes in the order of the text."""
-    steps: list[_Step] = []
     pending = _siblings(hierarchy, 0, "")
     while pending:
         node, place = pending.pop()
         event, children = _parts_of(node)
-        steps.append((event, place))
+        yield event, place
         if not children:
             continue
         level, _, inner = place
         if max_depth is not None and level >= max_depth:
-            steps.append((None, place))
+            yield None, place
         else:
             pending += _siblings(children, level + 1, inner)
-    return steps
 
 
 def _siblings(nodes: list[object], level: int, prefix: str) -> list[tuple[object, _Place]]:
