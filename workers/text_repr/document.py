@@ -83,11 +83,12 @@ class Document:
         width = len(str(sum([text.count("\n") + 1 for _, text in self._blocks])))
         number = 1
         for indent, text in self._blocks:
-            pieces = _pieces(text.split("\n"), number, width, indent)
+            lines = text.split("\n")
+            pieces = _pieces(lines, number, width, indent)
             if number == 1:
                 pieces[0] = pieces[0].removeprefix("\n")
             yield "".join(pieces)
-            number += text.count("\n") + 1
+            number += len(lines)
 
 
 class Lines:
