@@ -40,6 +40,8 @@ def input_section(value: object, options: Options) -> list[str]:
 
 def output_section(output: object, choices: object, options: Options) -> list[str]:
     """What the model answered, from `$ai_output` and `$ai_output_choices`."""
+    if output is None and type(choices) is list:
+        return _answers(choices, options)
     items = ["", "OUTPUT:"]
     for candidate in (choices, output):
         if isinstance(candidate, dict) and (answer := _response_output(candidate)):
@@ -59,11 +61,7 @@ def output_section(output: object, choices: object, options: Options) -> list[st
     listed = choices if isinstance(choices, list) else _choice_list(choices)
     if listed is None:
         return _text_output(json_block(capped(choices)), options)
-    messages: list[object] = [message for one in listed if (message := _answer(one)) is not None]
-    if not messages:
-        return []
-    append_messages(items, messages, options)
-    return items
+    return _answers(listed, options)
 
 
 def error_section(error: object, is_error: object) -> list[str]:
@@ -91,6 +89,15 @@ def _input_messages(value: object) -> list[object] | None:
             system = value.get("system")
             return [{"role": "system", "content": system}, *messages] if system else messages
     return [value] if "role" in value and ("content" in value or "parts" in value) else None
+
+
+def _answers(choices: list[object], options: Options) -> list[str]:
+    messages: list[object] = [message for one in choices if (message := _answer(one)) is not None]
+    if not messages:
+        return []
+    items = ["", "OUTPUT:"]
+    append_messages(items, messages, options)
+    return items
 
 
 def _response_output(value: Message) -> list[object]:
