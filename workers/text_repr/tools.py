@@ -74,11 +74,11 @@ def _listing(elements: list[object]) -> str:
     lines: list[str] = []
     for element in elements:
         if isinstance(element, dict):
-            lines += _tool_lines(element)
+            _append_tool(lines, element)
     return "\n".join(lines)
 
 
-def _tool_lines(tool: _Object) -> list[str]:
+def _append_tool(lines: list[str], tool: _Object) -> None:
     function = tool.get("function")
     if isinstance(function, dict):
         name, description, schema = (
@@ -92,10 +92,9 @@ def _tool_lines(tool: _Object) -> list[str]:
     else:
         name, schema = tool.get("type", "UNKNOWN"), None
         description = json_line(tool)[:_UNKNOWN_TOOL_LENGTH]
-    lines = ["", f"  {literal(name)}({_parameters(schema)})"]
+    lines.append(f"\n  {literal(name)}({_parameters(schema)})")
     if isinstance(description, str) and description and description != "N/A":
         lines.append(f"    {_first_sentence(description)}")
-    return lines
 
 
 def _parameters(schema: object) -> str:
