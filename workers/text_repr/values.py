@@ -28,8 +28,6 @@ _CONSTANTS = {None: "null", True: "true", False: "false"}
 _INEXACT_TYPES = frozenset({dict, list, float})
 
 _encode = JSONEncoder(check_circular=False).encode
-# How the fast encoder writes floats that are tiny, infinite or not a number.
-_SIGNS_OF_UNUSUAL_FLOATS = (b"e-", b"0.0000", b"null")
 _ESCAPE_HANDLER = "tracegist.json"
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
 
@@ -79,7 +77,9 @@ def json_block(value: object) -> str:
         dumped = orjson.dumps(value, option=orjson.OPT_INDENT_2)
     except TypeError:
         return write_json(value, indent=2)
-    if any(sign in dumped for sign in _SIGNS_OF_UNUSUAL_FLOATS) and _has_unusual_float(value):
+    # How the fast encoder writes floats that are tiny, infinite or not a number.
+    suspicious = b"e-" in dumped or b"0.0000" in dumped or b"null" in dumped
+    if suspicious and _has_unusual_float(value):
         return write_json(value, indent=2)
     if b"\x7f" in dumped:
         dumped = dumped.replace(b"\x7f", b"\\u007f")
