@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from api_shim.recent import Recent
 from jobs.errors import NotAuthenticated, NotFound, PermissionDenied
 from storage import projects
 from storage.keys import hash_key, well_formed
 
 log = structlog.get_logger()
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 REMEMBERED_S = 5.0  # revoking and flags must work within 10 s everywhere
-REMEMBERED_MOST = 10_000
 MAX_PROJECT_ID = 2**63 - 1
 
 
@@ -59,8 +53,8 @@ class KeyRing:
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
-        self._callers: _Memory[str, _KnownKey] = _Memory()
-        self._projects: _Memory[int, ProjectFacts] = _Memory()
+        self._callers: Recent[str, _KnownKey] = Recent(REMEMBERED_S)
+        self._projects: Recent[int, ProjectFacts] = Recent(REMEMBERED_S)
         self._background: set[asyncio.Task[None]] = set()
 
     async def caller(self, authorization: str | None) -> Caller:
@@ -136,33 +130,6 @@ class _KnownKey:
 
     row: projects.KeyRow
     caller: Caller
-
-
-class _Memory(Generic[K, V]):
-    """What was found lately. Only what exists is remembered, so a new key works at once."""
-
-    def __init__(self) -> None:
-        self._found: dict[K, tuple[float, V]] = {}
-
-    async def get(self, name: K, find: Callable[[], V | None]) -> tuple[V | None, bool]:
-        """The value, and whether it was looked up just now; `find` runs in a thread."""
-        known = self.known(name)
-        if known is not None:
-            return known, False
-        value = await asyncio.to_thread(find)
-        if value is not None:
-            if len(self._found) >= REMEMBERED_MOST:
-                self._found.clear()
-            self._found[name] = (time.monotonic() + REMEMBERED_S, value)
-        return value, True
-
-    def known(self, name: K) -> V | None:
-        """The value, if it was found lately."""
-        found = self._found.get(name)
-        return found[1] if found is not None and found[0] > time.monotonic() else None
-
-    def forget(self, name: K) -> None:
-        self._found.pop(name, None)
 
 
 def _presented_key(authorization: str | None) -> str:
